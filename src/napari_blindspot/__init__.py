@@ -1,0 +1,68 @@
+"""Denoise a microscopy stack with a blind-spot network trained on that very stack.
+
+The public names are imported when they are first used, so that
+``import napari_blindspot`` stays instant and loads no torch, dask, zarr, napari or Qt.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_blindspot._version import __version__
+    from napari_blindspot.api import (
+        Result,
+        denoise,
+        estimate_noise,
+        predict,
+        train,
+    )
+    from napari_blindspot.io import open_stack
+    from napari_blindspot.model_file import Model, load_model, save_model
+    from napari_blindspot.progress import CancelToken, Progress
+    from napari_blindspot.stack import Stack, VoxelSize
+
+_HOME = {
+    "CancelToken": "progress",
+    "Model": "model_file",
+    "Progress": "progress",
+    "Result": "api",
+    "Stack": "stack",
+    "VoxelSize": "stack",
+    "__version__": "_version",
+    "denoise": "api",
+    "estimate_noise": "api",
+    "load_model": "model_file",
+    "open_stack": "io",
+    "predict": "api",
+    "save_model": "model_file",
+    "train": "api",
+}
+
+__all__ = [
+    "CancelToken",
+    "Model",
+    "Progress",
+    "Result",
+    "Stack",
+    "VoxelSize",
+    "__version__",
+    "denoise",
+    "estimate_noise",
+    "load_model",
+    "open_stack",
+    "predict",
+    "save_model",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

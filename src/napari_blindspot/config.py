@@ -1,0 +1,263 @@
+"""Settings: frozen, checked, and the only home of defaults.
+
+The Python functions, the shell and the panel are three readers of these classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from napari_blindspot.errors import InputError
+
+Quality = Literal["fast", "balanced", "best"]
+Context = Literal["auto", "z", "t", "none"]
+NoiseChoice = Literal["auto", "camera"]
+OutputDtype = Literal["float32", "same"]
+OddSize = Annotated[int, Field(ge=1, le=63, multiple_of=1)]
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and a misspelt name is an error at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OpenSettings(Settings):
+    """How the input is read."""
+
+    axes: str | None = Field(
+        None, description="Axes of the input out of TCZYX, e.g. ZYX; default: from the file."
+    )
+    voxel_size: tuple[float, float, float] | None = Field(
+        None, description="Voxel size z y x in µm; default: from the file."
+    )
+    channel: int | str | None = Field(
+        None, description="Use this channel alone (index or name); default: all."
+    )
+    region: str | None = Field(
+        None, description="Use this region alone, e.g. 'z=10:40,y=0:512'."
+    )
+
+
+class NoiseSettings(Settings):
+    """What is known about the camera."""
+
+    noise: NoiseChoice = Field(
+        "auto",
+        description="auto: estimate the noise from the stack, once per channel; "
+        "camera: use gain, offset and read noise as given.",
+    )
+    gain: float | None = Field(
+        None, gt=0, description="Grey values per photo-electron."
+    )
+    offset: float | None = Field(
+        None, description="Grey value of the camera in the dark."
+    )
+    read_noise: float | None = Field(
+        None, ge=0, description="Read noise in electrons (standard deviation)."
+    )
+
+    @model_validator(mode="after")
+    def _camera_is_complete(self) -> Self:
+        given = [self.gain, self.offset, self.read_noise]
+        if any(value is None for value in given) and any(
+            value is not None for value in given
+        ):
+            raise ValueError(
+                "gain, offset and read_noise belong together: give all three, or none "
+                "of them to have the noise estimated from the stack"
+            )
+        if self.noise == "camera" and self.gain is None:
+            raise ValueError(
+                "noise='camera' needs gain, offset and read_noise; give all three or "
+                "use noise='auto'"
+            )
+        return self
+
+
+class BudgetSettings(Settings):
+    """How much time training may take: exactly one of three."""
+
+    quality: Quality | None = Field(
+        None,
+        description="fast, balanced or best: network size and training time that suit "
+        "the device (the default is balanced).",
+    )
+    minutes: float | None = Field(
+        None, gt=0, description="Train for this many minutes at most."
+    )
+    steps: int | None = Field(
+        None, ge=1, description="Train for this many steps at most."
+    )
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        given = {
+            name: getattr(self, name)
+            for name in ("quality", "minutes", "steps")
+            if getattr(self, name) is not None
+        }
+        if len(given) > 1:
+            listed = " and ".join(f"{name}={value!r}" for name, value in given.items())
+            raise ValueError(
+                f"the training budget is given more than once ({listed}); keep one of "
+                f"quality, minutes, steps"
+            )
+        return self
+
+
+class DeviceSettings(Settings):
+    """Where the network runs."""
+
+    device: str = Field(
+        "auto", description="auto, cpu, cuda, cuda:N or mps."
+    )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads of the network; default: measured."
+    )
+
+
+class TrainSettings(OpenSettings, NoiseSettings, BudgetSettings, DeviceSettings):
+    """Everything that decides about training."""
+
+    method: str = Field("bayesian", description="Denoising method.")
+    context: Context = Field(
+        "auto",
+        description="Axis whose neighbour planes help: z, t (movies) or none; auto "
+        "takes z where there are several planes, else t.",
+    )
+    hole: tuple[OddSize, OddSize, OddSize] = Field(
+        (1, 1, 1), description="Blind spot z y x in voxels, odd; 1 1 1 suits white noise."
+    )
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+
+    @model_validator(mode="after")
+    def _hole_is_odd(self) -> Self:
+        if any(size % 2 == 0 for size in self.hole):
+            raise ValueError(
+                f"hole={self.hole} has an even size; a blind spot has a centre, so give "
+                f"odd sizes such as (1, 1, 1) or (1, 1, 5)"
+            )
+        return self
+
+
+class PredictSettings(OpenSettings, DeviceSettings):
+    """Everything that decides about the denoised output."""
+
+    uncertainty: bool = Field(
+        False, description="Also give the posterior standard deviation."
+    )
+    dtype: OutputDtype = Field(
+        "float32", description="float32, or same: the dtype of the input, rounded."
+    )
+    overwrite: bool = Field(False, description="Replace an existing output.")
+
+
+class DenoiseSettings(TrainSettings, PredictSettings):
+    """Train on a stack and denoise it."""
+
+    model: Path | None = Field(
+        None, description="Use this trained model file instead of training."
+    )
+
+
+class NetworkSettings(Settings):
+    """The shape of a blind-spot network.
+
+    Parameters
+    ----------
+    width
+        Channels of the half-plane U-Net at every level.
+    depth
+        Number of poolings; the stride is ``2**depth`` pixels.
+    context
+        Neighbour planes on either side.
+    neighbour_width
+        Channels of the U-Net that sees the neighbour planes.
+    hole
+        Blind spot (z, y, x) for which the network is trained, odd sizes.
+    """
+
+    width: int = Field(32, ge=1)
+    depth: int = Field(4, ge=1, le=6)
+    context: int = Field(2, ge=0)
+    neighbour_width: int = Field(16, ge=1)
+    hole: tuple[OddSize, OddSize, OddSize] = (1, 1, 1)
+
+
+class Recipe(Settings):
+    """How a network is trained; one recipe per device class and quality.
+
+    Parameters
+    ----------
+    steps, minutes
+        The budget: training ends at whichever is reached first.
+    crop, batch
+        Side of the square training crops in pixels, crops per step.
+    learning_rate, warmup, clip
+        Peak learning rate (Adam), part of the budget spent warming up, and the
+        largest gradient norm.
+    ema
+        Decay of the averaged weights, which are the ones that are kept.
+    signal_crops
+        Part of the crops that are drawn towards signal.
+    holdout
+        Part of the blocks that are never targets.
+    holdout_block
+        Side of a held-out block in pixels.
+    checks
+        How often the held-out score is taken over the whole budget.
+    patience
+        Checks without improvement after which training stops.
+    cache_bytes
+        Bytes of decoded source blocks that are kept in memory.
+    """
+
+    network: NetworkSettings = NetworkSettings()
+    steps: int = 1200
+    minutes: float = 60.0
+    crop: int = 96
+    batch: int = 8
+    learning_rate: float = 1e-3
+    warmup: float = 0.05
+    clip: float = 1.0
+    ema: float = 0.99
+    signal_crops: float = 0.5
+    holdout: float = 0.08
+    holdout_block: int = 32
+    checks: int = 24
+    patience: int = 6
+    cache_bytes: int = 512 * 2**20
+
+
+def parse_settings(kind: type[S], **options: Any) -> S:
+    """Build settings, with one readable sentence for whatever does not fit.
+
+    Raises
+    ------
+    InputError
+        Naming the argument, the value and what is allowed.
+    """
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        raise InputError(_sentence(kind, error)) from error
+
+
+def _sentence(kind: type[Settings], error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return (
+            f"{name}={first['input']!r} is not a setting; the settings are "
+            f"{', '.join(kind.model_fields)}."
+        )
+    if first["type"] == "value_error" and not name:
+        return str(first["ctx"]["error"]) + "."
+    rule = first["msg"][0].lower() + first["msg"][1:]
+    return f"{name}={first['input']!r} cannot be used: {rule}."

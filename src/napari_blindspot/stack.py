@@ -1,0 +1,179 @@
+"""A stack: a lazy array with named axes, voxel size and channel names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from napari_blindspot.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+AXES = "TCZYX"
+"""The axes a stack may have, in the order in which it has them."""
+
+
+class VoxelSize(NamedTuple):
+    """Distance between voxel centres in µm; None where it is not known."""
+
+    z: float | None = None
+    y: float | None = None
+    x: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """What the user opened: lazy pixels with named axes.
+
+    Parameters
+    ----------
+    data
+        Lazy pixels (a dask array) with one dimension per letter of `axes`.
+    axes
+        A subsequence of ``"TCZYX"``, always ending in ``"YX"``.
+    voxel_size
+        Distance between voxel centres in µm.
+    translation
+        Position of the first voxel (z, y, x) in µm.
+    time_step_s
+        Seconds between time points, if known.
+    name
+        Short name, used for layers and files.
+    channel_names
+        One name per channel; empty without names.
+    path
+        Where the pixels come from, None for an array in memory.
+    notes
+        What was guessed while opening, one sentence each, for the user.
+    """
+
+    data: Any
+    axes: str
+    voxel_size: VoxelSize = VoxelSize()
+    translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    time_step_s: float | None = None
+    name: str = "stack"
+    channel_names: tuple[str, ...] = ()
+    path: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_axes(self.axes, self.data.ndim)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along each of `axes`."""
+        return tuple(int(n) for n in self.data.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Pixel type of the source."""
+        return np.dtype(self.data.dtype)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Voxels along every axis of TCZYX, 1 for an axis the stack does not have."""
+        present = dict(zip(self.axes, self.shape, strict=True))
+        return {axis: present.get(axis, 1) for axis in AXES}
+
+    @property
+    def n_voxels(self) -> int:
+        """Voxels in all."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def read(self, region: Mapping[str, slice | int]) -> NDArray[Any]:
+        """Read one region into memory.
+
+        Parameters
+        ----------
+        region
+            Slice or index per axis; axes left out are read whole. An axis the
+            stack does not have is ignored.
+
+        Returns
+        -------
+        ndarray
+            Pixels of the region in data units, dtype of the source, one
+            dimension per axis that was not indexed by a number.
+        """
+        index = tuple(region.get(axis, slice(None)) for axis in self.axes)
+        return np.asarray(self.data[index].compute(scheduler="threads"))
+
+    def crop(self, region: Mapping[str, slice]) -> Stack:
+        """Return the lazy part of this stack inside `region` (plain slices, step 1).
+
+        The translation follows the crop.
+        """
+        bounds = {
+            axis: region.get(axis, slice(None)).indices(self.sizes[axis])[:2]
+            for axis in AXES
+        }
+        index = tuple(slice(*bounds[axis]) for axis in self.axes)
+        shift = tuple(
+            old + (size or 1.0) * bounds[axis][0]
+            for old, size, axis in zip(
+                self.translation, self.voxel_size, "ZYX", strict=True
+            )
+        )
+        names = self.channel_names
+        return replace(
+            self,
+            data=self.data[index],
+            translation=shift,
+            channel_names=names[slice(*bounds["C"])] if names else (),
+        )
+
+    def select_channel(self, channel: int | str) -> Stack:
+        """Return the stack of one channel, by index or by name.
+
+        Raises
+        ------
+        InputError
+            If the stack has no such channel.
+        """
+        index = self._channel_index(channel)
+        return self.crop({"C": slice(index, index + 1)})
+
+    def _channel_index(self, channel: int | str) -> int:
+        count = self.sizes["C"]
+        if isinstance(channel, str) and channel in self.channel_names:
+            return self.channel_names.index(channel)
+        try:
+            index = int(channel)
+        except ValueError:
+            index = -1
+        if 0 <= index < count:
+            return index
+        names = f" or one of {list(self.channel_names)}" if self.channel_names else ""
+        raise InputError(
+            f"channel={channel!r} is not in this stack; give an index from 0 to "
+            f"{count - 1}{names}."
+        )
+
+
+def check_axes(axes: str, ndim: int) -> None:
+    """Refuse axes that do not name `ndim` dimensions in the order TCZYX.
+
+    Raises
+    ------
+    InputError
+        If a letter is unknown, repeated or out of order, if Y or X is missing,
+        or if the number of letters is not `ndim`.
+    """
+    in_order = [axis for axis in AXES if axis in axes]
+    if list(axes) != in_order or not axes.endswith("YX"):
+        raise InputError(
+            f"axes={axes!r} cannot be used; give letters out of TCZYX, each once, in "
+            f"this order and ending in YX, e.g. axes='ZYX'."
+        )
+    if len(axes) != ndim:
+        raise InputError(
+            f"axes={axes!r} names {len(axes)} dimensions but the data has {ndim}; "
+            f"give one letter out of TCZYX per dimension."
+        )
