@@ -31,7 +31,8 @@ class OpenSettings(Settings):
     """How the input is read."""
 
     axes: str | None = Field(
-        None, description="Axes of the input out of TCZYX, e.g. ZYX; default: from the file."
+        None,
+        description="Axes of the input out of TCZYX, e.g. ZYX; default: from the file.",
     )
     voxel_size: tuple[float, float, float] | None = Field(
         None, description="Voxel size z y x in µm; default: from the file."
@@ -114,9 +115,7 @@ class BudgetSettings(Settings):
 class DeviceSettings(Settings):
     """Where the network runs."""
 
-    device: str = Field(
-        "auto", description="auto, cpu, cuda, cuda:N or mps."
-    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
     threads: int | None = Field(
         None, ge=1, description="CPU threads of the network; default: measured."
     )
@@ -132,7 +131,8 @@ class TrainSettings(OpenSettings, NoiseSettings, BudgetSettings, DeviceSettings)
         "takes z where there are several planes, else t.",
     )
     hole: tuple[OddSize, OddSize, OddSize] = Field(
-        (1, 1, 1), description="Blind spot z y x in voxels, odd; 1 1 1 suits white noise."
+        (1, 1, 1),
+        description="Blind spot z y x in voxels, odd; 1 1 1 is for white noise.",
     )
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
 
@@ -214,6 +214,8 @@ class Recipe(Settings):
         How often the held-out score is taken over the whole budget.
     patience
         Checks without improvement after which training stops.
+    least
+        Part of the budget that is spent in any case.
     cache_bytes
         Bytes of decoded source blocks that are kept in memory.
     """
@@ -230,8 +232,9 @@ class Recipe(Settings):
     signal_crops: float = 0.5
     holdout: float = 0.08
     holdout_block: int = 32
-    checks: int = 24
-    patience: int = 6
+    checks: int = 30
+    patience: int = 8
+    least: float = 0.3
     cache_bytes: int = 512 * 2**20
 
 

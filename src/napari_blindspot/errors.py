@@ -27,5 +27,5 @@ class RunError(BlindspotError, RuntimeError):
     """A run that began well could not go on: disk full, out of memory, offline."""
 
 
-class Cancelled(BlindspotError):  # noqa: N818 - a state of affairs, not a failure
+class Cancelled(BlindspotError):
     """The user asked the run to stop."""

@@ -8,12 +8,14 @@ network the pixel it must not see. Nothing is clipped.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_blindspot.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LOW_PERCENT, HIGH_PERCENT = 1.0, 99.9
 
@@ -35,8 +37,9 @@ class Normalization:
 
     def forward(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Map data units to network units."""
-        return ((values.astype(np.float32) - np.float32(self.offset))
-                / np.float32(self.scale))
+        return (values.astype(np.float32) - np.float32(self.offset)) / np.float32(
+            self.scale
+        )
 
     def inverse(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map network units to data units."""
@@ -83,4 +86,5 @@ def restore_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[
     limits = np.iinfo(dtype)
     # float32 cannot hold the upper limit of 32-bit integers; float64 can.
     rounded = np.rint(values.astype(np.float64))
-    return np.clip(np.nan_to_num(rounded), limits.min, limits.max).astype(dtype)
+    clipped = np.clip(np.nan_to_num(rounded), limits.min, limits.max)
+    return np.asarray(clipped, dtype)

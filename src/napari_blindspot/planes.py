@@ -134,6 +134,4 @@ def neighbours(index: int, planes: int, reach: int) -> tuple[int, ...]:
         centre itself, which must stay unseen.
     """
     wanted = (d for d in range(-reach, reach + 1) if d)
-    return tuple(
-        index + d if 0 <= index + d < planes else index - d for d in wanted
-    )
+    return tuple(index + d if 0 <= index + d < planes else index - d for d in wanted)

@@ -27,10 +27,10 @@ class Progress:
     stage
         Which part of the job speaks.
     done, total
-        Work done and work in all, in `unit`. For a job bounded by time both
-        are seconds.
+        Work done and work in all, in `unit`. Training counts per cent of its
+        budget, which may be steps or minutes, whichever ends first.
     unit
-        What is counted: ``"steps"``, ``"blocks"``, ``"s"``.
+        What is counted: ``"steps"``, ``"blocks"``, ``"%"``.
     message
         A short sentence for the user, may be empty.
     metrics

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from napari_blindspot.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,9 @@ class VoxelSize(NamedTuple):
     z: float | None = None
     y: float | None = None
     x: float | None = None
+
+
+UNKNOWN_SIZE = VoxelSize()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +58,7 @@ class Stack:
 
     data: Any
     axes: str
-    voxel_size: VoxelSize = VoxelSize()
+    voxel_size: VoxelSize = UNKNOWN_SIZE
     translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     time_step_s: float | None = None
     name: str = "stack"
@@ -74,7 +77,8 @@ class Stack:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Pixel type of the source."""
-        return np.dtype(self.data.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.data.dtype)
+        return dtype
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -115,7 +119,7 @@ class Stack:
             for axis in AXES
         }
         index = tuple(slice(*bounds[axis]) for axis in self.axes)
-        shift = tuple(
+        z, y, x = (
             old + (size or 1.0) * bounds[axis][0]
             for old, size, axis in zip(
                 self.translation, self.voxel_size, "ZYX", strict=True
@@ -125,7 +129,7 @@ class Stack:
         return replace(
             self,
             data=self.data[index],
-            translation=shift,
+            translation=(z, y, x),
             channel_names=names[slice(*bounds["C"])] if names else (),
         )
 

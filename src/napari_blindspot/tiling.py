@@ -139,7 +139,6 @@ def plan_tiles(
         In the order in which they are read: planes first, then rows, columns.
     """
     spans = (
-        plan_axis(*numbers)
-        for numbers in zip(shape, core, halo, stride, strict=True)
+        plan_axis(*numbers) for numbers in zip(shape, core, halo, stride, strict=True)
     )
     return tuple(Tile(*box) for box in product(*spans))

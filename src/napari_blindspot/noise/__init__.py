@@ -1,0 +1,1 @@
+"""Noise models, their estimation, and the posterior."""

@@ -1,0 +1,197 @@
+"""The Python door: `denoise`, `train`, `predict`, `estimate_noise`.
+
+Each function has a twin ending in ``_job``: the same work as a generator of `Progress`
+events, which is what the shell and the panel run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_blindspot.channels import measure_channels
+from napari_blindspot.config import (
+    DenoiseSettings,
+    NoiseSettings,
+    OpenSettings,
+    PredictSettings,
+    TrainSettings,
+    parse_settings,
+)
+from napari_blindspot.facts import Result, describe
+from napari_blindspot.jobs import denoise_job, open_with, predict_job, train_job
+from napari_blindspot.model_file import Model, load_model
+from napari_blindspot.progress import CancelToken, Progress, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_blindspot.noise.models import PoissonGaussian
+
+    OnProgress = Callable[[Progress], object]
+
+__all__ = [
+    "Result",
+    "denoise",
+    "denoise_job",
+    "describe",
+    "estimate_noise",
+    "predict",
+    "predict_job",
+    "train",
+    "train_job",
+]
+
+
+def denoise(
+    source: Any,
+    out: str | Path | None = None,
+    *,
+    on_progress: OnProgress | None = None,
+    cancel: CancelToken | None = None,
+    **settings: Any,
+) -> Result:
+    """Train on a stack and denoise it.
+
+    One network is trained for all channels and time points of the stack; every
+    channel keeps its own scale and noise model. With `channel` it is trained on one
+    channel alone.
+
+    Parameters
+    ----------
+    source
+        Whatever `open_stack` takes.
+    out
+        ``.ome.zarr``, ``.zarr``, ``.tif`` or ``.ome.tif`` to write; default: an array
+        in memory.
+    on_progress
+        Called with every `Progress` event, e.g. ``print``.
+    cancel
+        A token that stops the run from another thread.
+    **settings
+        The fields of `config.DenoiseSettings`: ``quality`` or ``minutes`` or
+        ``steps``, ``uncertainty``, ``axes``, ``voxel_size``, ``channel``,
+        ``region``, ``context``, ``hole``, ``method``, ``noise``, ``gain``,
+        ``offset``, ``read_noise``, ``model``, ``dtype``, ``device``, ``threads``,
+        ``seed``, ``overwrite``.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError
+        If the stack, an argument or the output cannot be used.
+    RunError
+        If the run could not go on (disk full, out of memory).
+    Cancelled
+        If `cancel` was used.
+    """
+    parsed = parse_settings(DenoiseSettings, **settings)
+    return run(denoise_job(source, parsed, _path(out), cancel), on_progress)
+
+
+def train(
+    sources: Any,
+    *,
+    on_progress: OnProgress | None = None,
+    cancel: CancelToken | None = None,
+    **settings: Any,
+) -> Model:
+    """Train one network on a stack, or on a list of stacks from one microscope.
+
+    Parameters
+    ----------
+    sources
+        Whatever `open_stack` takes, or a list of `Stack`.
+    on_progress, cancel
+        As in `denoise`.
+    **settings
+        The fields of `config.TrainSettings`.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    InputError, RunError, Cancelled
+        As `denoise`.
+    """
+    several = isinstance(sources, (list, tuple)) and not _is_one_source(sources)
+    parsed = parse_settings(TrainSettings, **settings)
+    return run(
+        train_job(sources if several else [sources], parsed, cancel), on_progress
+    )
+
+
+def predict(
+    model: Model | str | Path,
+    source: Any,
+    out: str | Path | None = None,
+    *,
+    on_progress: OnProgress | None = None,
+    cancel: CancelToken | None = None,
+    **settings: Any,
+) -> Result:
+    """Denoise a stack with a trained model.
+
+    Parameters
+    ----------
+    model
+        A model or a model file.
+    source, out, on_progress, cancel
+        As in `denoise`.
+    **settings
+        The fields of `config.PredictSettings`.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError, RunError, Cancelled
+        As `denoise`.
+    """
+    if not isinstance(model, Model):
+        model = load_model(model)
+    parsed = parse_settings(PredictSettings, **settings)
+    return run(predict_job(model, source, parsed, _path(out), cancel), on_progress)
+
+
+def estimate_noise(source: Any, **settings: Any) -> tuple[PoissonGaussian, ...]:
+    """Estimate the noise of every channel from the stack itself, without training.
+
+    Parameters
+    ----------
+    source
+        Whatever `open_stack` takes.
+    **settings
+        The fields of `config.OpenSettings`: ``axes``, ``voxel_size``, ``channel``,
+        ``region``.
+
+    Returns
+    -------
+    tuple of PoissonGaussian
+        One per channel, in data units.
+
+    Raises
+    ------
+    InputError
+        If the stack cannot be used.
+    """
+    stack = open_with(source, parse_settings(OpenSettings, **settings))
+    return tuple(
+        channel.noise for channel in measure_channels([stack], NoiseSettings())
+    )
+
+
+def _path(out: str | Path | None) -> Path | None:
+    return None if out is None else Path(out)
+
+
+def _is_one_source(sources: Sequence[Any]) -> bool:
+    """Tell a list of files that make up one stack from a list of stacks."""
+    return bool(sources) and all(isinstance(one, (str, Path)) for one in sources)

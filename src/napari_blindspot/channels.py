@@ -1,0 +1,135 @@
+"""What is measured of every channel before training: scale, noise, saturation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_blindspot.errors import InputError
+from napari_blindspot.noise.estimate import estimate_poisson_gaussian, saturation_level
+from napari_blindspot.noise.models import PoissonGaussian
+from napari_blindspot.normalize import Normalization, fit_normalization
+from napari_blindspot.planes import plane_series
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_blindspot.config import NoiseSettings
+    from napari_blindspot.stack import Stack
+
+_SAMPLE_PLANES = 32
+_SAMPLE_SIDE = 768  # px of a sampled plane at most, so 19 million voxels in all
+_TOO_SATURATED = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Facts about one channel, frozen before training.
+
+    Parameters
+    ----------
+    scale
+        Its normalisation.
+    noise
+        Its noise model, data units.
+    saturation
+        Data value from which on voxels are saturated; inf without.
+    """
+
+    scale: Normalization
+    noise: PoissonGaussian
+    saturation: float
+
+
+def measure_channels(
+    stacks: Sequence[Stack], settings: NoiseSettings
+) -> tuple[Channel, ...]:
+    """Measure every channel over all stacks together.
+
+    Parameters
+    ----------
+    stacks
+        Stacks from the same microscope with the same channels.
+    settings
+        Whether the noise is known.
+
+    Returns
+    -------
+    tuple of Channel
+
+    Raises
+    ------
+    InputError
+        If the stacks differ in their channels, or one channel is constant, not
+        finite, saturated or without noise.
+    """
+    counts = {stack.sizes["C"] for stack in stacks}
+    if len(counts) != 1:
+        raise InputError(
+            f"the stacks have {sorted(counts)} channels, but what is trained together "
+            f"needs the same channels; pick one with channel=."
+        )
+    return tuple(
+        _measure(sample_planes(stacks, channel), _name(stacks[0], channel), settings)
+        for channel in range(counts.pop())
+    )
+
+
+def sample_planes(stacks: Sequence[Stack], channel: int) -> list[NDArray[Any]]:
+    """Read planes spread evenly over everything that holds a channel.
+
+    Returns
+    -------
+    list of ndarray
+        2D windows (Y, X), data units, dtype of the source, large planes cropped to
+        their middle.
+    """
+    series = [
+        one
+        for stack in stacks
+        for one in plane_series(stack, "none")
+        if one.channel == channel
+    ]
+    places = [(one, plane) for one in series for plane in range(one.shape[0])]
+    chosen = np.linspace(0, len(places) - 1, min(len(places), _SAMPLE_PLANES))
+    sample = []
+    for one, plane in (places[round(i)] for i in chosen):
+        y, x = (_middle(length) for length in one.shape[1:])
+        sample.append(one.read(slice(plane, plane + 1), y, x)[0])
+    return sample
+
+
+def _measure(planes: list[NDArray[Any]], name: str, settings: NoiseSettings) -> Channel:
+    values = np.concatenate([plane.ravel() for plane in planes])
+    scale = fit_normalization(values, name)
+    saturation = saturation_level(values)
+    share = float((values >= saturation).mean())
+    if share > _TOO_SATURATED:
+        raise InputError(
+            f"channel {name} of the stack is saturated: {share:.0%} of its voxels are "
+            f"at {saturation:g}; record it again with less light, or choose another "
+            f"channel or region."
+        )
+    if settings.gain is not None:
+        assert settings.offset is not None
+        assert settings.read_noise is not None
+        noise = PoissonGaussian.from_camera(
+            settings.gain, settings.offset, settings.read_noise
+        )
+    else:
+        noise = estimate_poisson_gaussian(planes, saturation)
+    return Channel(scale, noise, saturation)
+
+
+def _middle(length: int) -> slice:
+    side = min(length, _SAMPLE_SIDE)
+    start = (length - side) // 2
+    return slice(start, start + side)
+
+
+def _name(stack: Stack, channel: int) -> str:
+    return stack.channel_names[channel] if stack.channel_names else str(channel)

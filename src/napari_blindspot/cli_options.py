@@ -1,0 +1,98 @@
+"""Shell options made from the settings: one description of names and defaults."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from cyclopts import Group, Parameter
+
+from napari_blindspot.config import (
+    BudgetSettings,
+    DenoiseSettings,
+    DeviceSettings,
+    NoiseSettings,
+    OpenSettings,
+    PredictSettings,
+    Settings,
+    TrainSettings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic.fields import FieldInfo
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_TITLES: tuple[tuple[type[Settings], str], ...] = (
+    (OpenSettings, "Input"),
+    (NoiseSettings, "Noise"),
+    (BudgetSettings, "Training time (one of the three)"),
+    (TrainSettings, "Training"),
+    (DenoiseSettings, "Trained model"),
+    (PredictSettings, "Output"),
+    (DeviceSettings, "Device"),
+)
+_GROUPS = {
+    kind: Group(title, sort_key=order) for order, (kind, title) in enumerate(_TITLES)
+}
+OUTPUT = _GROUPS[PredictSettings]
+REPORT = Group("Report", sort_key=len(_GROUPS))
+
+
+def options_from(kind: type[Settings]) -> Callable[[F], F]:
+    """Give a command one option per field of `kind`, in place of its ``**options``.
+
+    Options that the user leaves out are not passed on, so that the settings class
+    stays the only home of defaults.
+
+    Parameters
+    ----------
+    kind
+        The settings class whose fields become options.
+    """
+
+    def decorate(command: F) -> F:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        options = [_option(kind, name) for name in kind.model_fields]
+        taken = {p.name for p in own}
+        added = [option for option in options if option.name not in taken]
+        merged = sorted([*own, *added], key=lambda parameter: parameter.kind)
+        command.__signature__ = signature.replace(parameters=merged)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _option(kind: type[Settings], name: str) -> inspect.Parameter:
+    field = kind.model_fields[name]
+    parameter = Parameter(
+        help=field.description,
+        group=_GROUPS[_defining_class(kind, name)],
+        negative=(),
+        show_default=_shown_default(field),
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=field.default,
+        annotation=Annotated[field.annotation, parameter],
+    )
+
+
+def _defining_class(kind: type[Settings], name: str) -> type[Settings]:
+    """Return the class of the family of `kind` that declares the field."""
+    return next(
+        cls
+        for cls in kind.__mro__
+        if name in inspect.get_annotations(cls) and issubclass(cls, Settings)
+    )
+
+
+def _shown_default(field: FieldInfo) -> bool | Callable[[Any], str]:
+    """Show tuples as they are typed; show no default for switches and for None."""
+    if isinstance(field.default, tuple):
+        return lambda value: " ".join(str(part) for part in value)
+    return field.default is not None and not isinstance(field.default, bool)

@@ -1,0 +1,148 @@
+"""What the shell shows: events on stderr, the summary or one JSON line on stdout."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from napari_blindspot.progress import Progress, Stage
+
+_TITLES: dict[Stage, str] = {
+    "open": "Opening",
+    "noise": "Estimating the noise",
+    "train": "Training",
+    "predict": "Denoising",
+    "pyramid": "Writing overviews",
+}
+
+
+def plain_console(*, stderr: bool = False) -> Console:
+    """Return a console that neither wraps nor colours words by itself."""
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False)
+
+
+class EventView:
+    """Shows the events of one job: bars with time left on a terminal, else lines.
+
+    Parameters
+    ----------
+    console
+        Where to show them, stderr unless told.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or plain_console(stderr=True)
+        self._bars = Bars(
+            TextColumn("{task.description:<20}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: dict[Stage, TaskID] = {}
+        self._said: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, event: Progress) -> None:
+        """Show one event."""
+        if event.stage not in self._tasks:
+            self._begin(event)
+        task = self._tasks[event.stage]
+        self._bars.update(
+            task, completed=event.done, total=event.total, unit=event.unit
+        )
+        if event.message and event.message not in self._said:
+            self._said.add(event.message)
+            self._console.print(event.message)
+
+    def _begin(self, event: Progress) -> None:
+        """Open the bar of a stage and close the one before it.
+
+        Training may stop before its budget is used; its bar ends full all the same.
+        """
+        for task in self._bars.tasks:
+            self._bars.update(task.id, total=task.completed or 1, completed=task.total)
+            self._bars.stop_task(task.id)
+        title = _TITLES[event.stage]
+        self._said.add(title)
+        if not self._console.is_terminal:
+            self._console.print(title)
+        self._tasks[event.stage] = self._bars.add_task(
+            title, total=event.total, unit=event.unit
+        )
+
+
+def json_line(facts: Mapping[str, Any]) -> str:
+    """Return facts as one line of strict JSON: NaN and infinity become null."""
+    return json.dumps(_plain(facts), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if hasattr(value, "item"):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
+
+
+def fact_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Return facts as aligned lines for people, nested ones indented."""
+    width = max((len(name) for name in facts), default=0)
+    return [
+        line
+        for name, value in _plain(facts).items()
+        for line in _lines_of(name, value, width)
+    ]
+
+
+def _lines_of(name: str, value: Any, width: int) -> list[str]:
+    if isinstance(value, dict) and value:
+        inner = max(len(key) for key in value)
+        nested = [
+            "  " + line
+            for key, part in value.items()
+            for line in _lines_of(key, part, inner)
+        ]
+        return [name, *nested]
+    if isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        numbered = {f"{name}[{index}]": part for index, part in enumerate(value)}
+        return [
+            line for key, part in numbered.items() for line in _lines_of(key, part, 0)
+        ]
+    if isinstance(value, list):
+        value = " ".join(_short(part) for part in value)
+    return [f"{name:<{width}}  {_short(value)}"]
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

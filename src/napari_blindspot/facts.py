@@ -1,0 +1,179 @@
+"""What is written down about a run: metrics, provenance, and what a file holds."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_blindspot._version import __version__
+from napari_blindspot.channels import measure_channels
+from napari_blindspot.config import BudgetSettings, NoiseSettings
+from napari_blindspot.device import describe_device, peak_memory_bytes
+from napari_blindspot.io import open_stack, read_provenance
+from napari_blindspot.model_file import read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_blindspot.config import PredictSettings, Recipe, TrainSettings
+    from napari_blindspot.model_file import Model
+    from napari_blindspot.noise.models import PoissonGaussian
+    from napari_blindspot.stack import Stack
+    from napari_blindspot.stream import Seen
+    from napari_blindspot.training import Trained
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """A denoised stack.
+
+    Parameters
+    ----------
+    image
+        Posterior mean in data units, axes of the stack: an array, or a lazy dask
+        array where it was written to a file.
+    uncertainty
+        Posterior standard deviation in data units, like `image`; None if not asked.
+    model
+        The network that made it.
+    noise
+        Noise model of each channel.
+    metrics
+        ``device``, ``seconds_train``, ``seconds_predict``, ``voxels_per_second``,
+        ``expected_psnr`` (dB, None if unknown), ``peak_memory_bytes`` and more.
+    path
+        The file it was written to, if any.
+    provenance
+        How it was made; also inside the file.
+    """
+
+    image: Any
+    uncertainty: Any | None
+    model: Model
+    noise: tuple[PoissonGaussian, ...]
+    metrics: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def run_metrics(
+    model: Model, stack: Stack, seen: Seen, seconds: float, settings: PredictSettings
+) -> dict[str, Any]:
+    """Return what a run measured: device, times, quality, memory."""
+    training = model.provenance.get("training", {})
+    trained_here = getattr(settings, "model", True) is None
+    return {
+        "device": describe_device(settings.device).name,
+        "seconds_train": training.get("seconds", 0.0) if trained_here else 0.0,
+        "steps_train": training.get("steps") if trained_here else 0,
+        "stopped_by": training.get("stopped") if trained_here else None,
+        "seconds_predict": seconds,
+        "voxels_per_second": stack.n_voxels / seconds,
+        "expected_psnr": seen.expected_psnr(),
+        "posterior_variance": seen.variance / seen.voxels if seen.voxels else None,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def provenance_of(
+    model: Model, stack: Stack, settings: PredictSettings
+) -> dict[str, Any]:
+    """Return how a result is made: software, source, settings, noise, model."""
+    return {
+        **software_facts(),
+        "method": model.method,
+        "source": source_facts(stack),
+        "settings": settings.model_dump(mode="json", exclude={"model", "overwrite"}),
+        "noise": [noise.as_dict() for noise in model.noise],
+        "network": model.settings.model_dump(),
+        "model": model.provenance,
+    }
+
+
+def training_facts(
+    trained: Trained,
+    recipe: Recipe,
+    settings: TrainSettings,
+    stacks: Sequence[Stack],
+    device: str,
+    threads: int,
+) -> dict[str, Any]:
+    """Return how a model was made: software, sources, seed, steps."""
+    return {
+        **software_facts(),
+        "sources": [source_facts(stack) for stack in stacks],
+        "seed": settings.seed,
+        "budget": settings.model_dump(include=set(BudgetSettings.model_fields)),
+        "training": {
+            "steps": trained.steps,
+            "seconds": trained.seconds,
+            "held_out_score": trained.held_out,
+            "stopped": trained.stopped,
+            "crop": recipe.crop,
+            "batch": recipe.batch,
+            "device": device,
+            "threads": threads,
+        },
+    }
+
+
+def software_facts() -> dict[str, Any]:
+    """Return which software runs, and the date."""
+    return {
+        "software": "napari-blindspot",
+        "version": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def source_facts(stack: Stack) -> dict[str, Any]:
+    """Return what identifies a stack, without the folders of this machine."""
+    return {
+        "name": stack.path.name if stack.path is not None else stack.name,
+        "axes": stack.axes,
+        "shape": list(stack.shape),
+        "dtype": str(stack.dtype),
+    }
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """Say what a file holds: a model, a result of ours, or a stack.
+
+    Parameters
+    ----------
+    path
+        Whatever path `open_stack` takes, or a model file.
+
+    Returns
+    -------
+    dict
+        JSON-able facts; ``"kind"`` is ``"model"``, ``"result"`` or ``"stack"``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    if Path(path).suffix == ".safetensors":
+        return {"kind": "model", "path": str(path), **read_header(path)}
+    stack = open_stack(path)
+    facts = {
+        "kind": "stack",
+        "path": str(path),
+        **source_facts(stack),
+        "voxel_size_um": dict(zip("zyx", stack.voxel_size, strict=True)),
+        "channel_names": list(stack.channel_names),
+        "notes": list(stack.notes),
+    }
+    provenance = read_provenance(path)
+    if provenance is not None:
+        return {**facts, "kind": "result", "provenance": provenance}
+    channels = measure_channels([stack], NoiseSettings())
+    return {**facts, "noise": [channel.noise.as_dict() for channel in channels]}

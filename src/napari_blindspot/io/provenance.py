@@ -1,0 +1,65 @@
+"""Read back how a result of ours was made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from napari_blindspot.io.tiff_source import TIFF_SUFFIXES
+
+
+def read_provenance(path: str | Path) -> dict[str, Any] | None:
+    """Return the provenance inside an OME-Zarr or OME-TIFF that we wrote.
+
+    Parameters
+    ----------
+    path
+        A file or folder that `open_stack` opens.
+
+    Returns
+    -------
+    dict or None
+        None where the file was not written by napari-blindspot.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _from_zarr(path)
+    if path.name.lower().endswith(TIFF_SUFFIXES):
+        return _from_tiff(path)
+    return None
+
+
+def _from_zarr(path: Path) -> dict[str, Any] | None:
+    import zarr
+
+    from napari_blindspot.io.ome_zarr_sink import PROVENANCE
+
+    facts = zarr.open(path, mode="r").attrs.get(PROVENANCE)
+    return dict(facts) if isinstance(facts, dict) else None
+
+
+def _from_tiff(path: Path) -> dict[str, Any] | None:
+    import tifffile
+
+    from napari_blindspot.io.tiff_adapter import read_header
+    from napari_blindspot.io.tiff_sink import NAMESPACE
+
+    xml = read_header(path).ome_xml
+    if NAMESPACE not in xml:
+        return None
+    for text in _values(tifffile.xml2dict(xml), "provenance"):
+        facts = json.loads(text)
+        return facts if isinstance(facts, dict) else None
+    return None
+
+
+def _values(tree: Any, key: str) -> list[str]:
+    """Find the texts of the map entries named `key` anywhere in parsed OME-XML."""
+    if isinstance(tree, list):
+        return [text for item in tree for text in _values(item, key)]
+    if not isinstance(tree, dict):
+        return []
+    if tree.get("K") == key and isinstance(tree.get("value"), str):
+        return [tree["value"]]
+    return [text for item in tree.values() for text in _values(item, key)]

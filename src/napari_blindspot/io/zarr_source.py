@@ -1,0 +1,204 @@
+"""Zarr arrays and OME-Zarr images (0.1 to 0.5) as sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_blindspot.errors import InputError
+from napari_blindspot.io.axes import letter
+from napari_blindspot.io.found import UNKNOWN, Found
+from napari_blindspot.io.units import length_um, time_s
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MARKERS = ("zarr.json", ".zarray", ".zgroup")
+"""A folder with one of these files is a Zarr store."""
+
+
+def is_zarr_folder(path: Path) -> bool:
+    """Whether a folder holds a Zarr array or group."""
+    return any((path / marker).is_file() for marker in MARKERS)
+
+
+def find_in_zarr_folder(path: Path, name: str) -> Found:
+    """Describe the Zarr array or OME-Zarr image in a folder.
+
+    Raises
+    ------
+    InputError
+        If the metadata cannot be read or no image is found.
+    """
+    import zarr
+
+    try:
+        node = zarr.open(str(path), mode="r")
+    except Exception as error:
+        raise InputError(
+            f"{path.name} cannot be read as Zarr ({error}); check that the folder was "
+            f"copied completely."
+        ) from error
+    return find_in_zarr(node, name, path)
+
+
+def is_zarr(source: object) -> bool:
+    """Whether this is a zarr array or group; zarr is not imported to find out."""
+    kind = type(source)
+    return kind.__module__.split(".")[0] == "zarr" and kind.__name__ in (
+        "Array",
+        "Group",
+    )
+
+
+def find_in_zarr(node: Any, name: str = "", path: Path | None = None) -> Found:
+    """Describe an open zarr array or group.
+
+    Raises
+    ------
+    InputError
+        If a group holds no image, or several.
+    """
+    path = path or _folder_of(node)
+    name = name or (path.name.removesuffix(".zarr") if path else "stack")
+    name = name.removesuffix(".ome")
+    if type(node).__name__ == "Array":
+        return Found(node, axes=_dimension_axes(node), name=name, path=path)
+    attributes = dict(node.attrs)
+    ome = attributes.get("ome", attributes)
+    if isinstance(ome, dict) and ome.get("multiscales"):
+        return _from_multiscales(node, ome, name, path)
+    if isinstance(ome, dict) and "bioformats2raw.layout" in ome and "0" in node:
+        return find_in_zarr(node["0"], name, path)
+    return _only_array(node, name, path)
+
+
+def _only_array(group: Any, name: str, path: Path | None) -> Found:
+    names = sorted(group.array_keys())
+    if len(names) != 1:
+        inside = sorted(group.group_keys())
+        raise InputError(
+            f"{name} is a Zarr group with {len(names)} arrays {names} and the groups "
+            f"{inside[:8]} but no OME-Zarr image; give the path of one array or image "
+            f"inside it."
+        )
+    array = group[names[0]]
+    return Found(array, axes=_dimension_axes(array), name=name, path=path)
+
+
+def _from_multiscales(
+    group: Any,
+    ome: Mapping[str, Any],
+    name: str,
+    path: Path | None,
+) -> Found:
+    """Describe level 0 of the first image."""
+    image = ome["multiscales"][0]
+    try:
+        dataset = image["datasets"][0]
+        array = group[dataset["path"]]
+    except (KeyError, IndexError, TypeError) as error:
+        raise InputError(
+            f"{name} announces an OME-Zarr image that it does not hold ({error}); "
+            f"copy the folder again."
+        ) from error
+    entries = _axis_entries(image.get("axes"), array.ndim)
+    axes = "".join(_axis_letter(entry) for entry in entries)
+    steps = [
+        *dataset.get("coordinateTransformations", ()),
+        *image.get("coordinateTransformations", ()),
+    ]
+    scale, shift = _combine(steps, array.ndim)
+    factors = [_factor(entry) for entry in entries]
+    spacing, notes = _spacing(entries, scale, factors)
+    return Found(
+        array,
+        axes=axes,
+        spacing=spacing,
+        origin=tuple(
+            move * (factor or 1.0) for move, factor in zip(shift, factors, strict=True)
+        ),
+        channel_names=_labels(ome.get("omero")),
+        name=name,
+        path=path,
+        notes=notes,
+    )
+
+
+def _axis_entries(axes: Any, ndim: int) -> list[dict[str, Any]]:
+    """Return one mapping per dimension; old versions list names, or nothing."""
+    if not isinstance(axes, list) or len(axes) != ndim:
+        axes = list("tczyx") if ndim == 5 else [UNKNOWN] * ndim
+    return [{"name": axis} if isinstance(axis, str) else dict(axis) for axis in axes]
+
+
+def _axis_letter(entry: Mapping[str, Any]) -> str:
+    by_type = {"time": "T", "channel": "C"}.get(str(entry.get("type")), UNKNOWN)
+    by_name = letter(str(entry.get("name", "")))
+    return by_name if by_name != UNKNOWN else by_type
+
+
+def _factor(entry: Mapping[str, Any]) -> float | None:
+    unit = entry.get("unit")
+    return time_s(unit) if _axis_letter(entry) == "T" else length_um(unit)
+
+
+def _combine(
+    steps: Sequence[Mapping[str, Any]], ndim: int
+) -> tuple[list[float], list[float]]:
+    """Apply scales and translations one after the other."""
+    scale, shift = [1.0] * ndim, [0.0] * ndim
+    for step in steps:
+        numbers = step.get(str(step.get("type")))
+        if not isinstance(numbers, list) or len(numbers) != ndim:
+            continue
+        if step["type"] == "scale":
+            scale = [a * float(n) for a, n in zip(scale, numbers, strict=True)]
+            shift = [a * float(n) for a, n in zip(shift, numbers, strict=True)]
+        elif step["type"] == "translation":
+            shift = [a + float(n) for a, n in zip(shift, numbers, strict=True)]
+    return scale, shift
+
+
+def _spacing(
+    entries: Sequence[Mapping[str, Any]],
+    scale: Sequence[float],
+    factors: Sequence[float | None],
+) -> tuple[tuple[float | None, ...], tuple[str, ...]]:
+    """Return µm (seconds) per dimension; a scale of 1 without unit says nothing."""
+    spacing: list[float | None] = []
+    assumed = []
+    for entry, step, factor in zip(entries, scale, factors, strict=True):
+        known = factor is not None or (step != 1.0 and not entry.get("unit"))
+        spacing.append(step * (factor or 1.0) if known and step > 0 else None)
+        if known and factor is None and _axis_letter(entry) in "ZYX":
+            assumed.append(str(entry.get("name")))
+    if not assumed:
+        return tuple(spacing), ()
+    return tuple(spacing), (
+        f"the scale of {', '.join(assumed)} has no unit and is taken as µm; pass "
+        f"voxel_size= if that is wrong.",
+    )
+
+
+def _labels(omero: Any) -> tuple[str, ...]:
+    channels = omero.get("channels") if isinstance(omero, dict) else None
+    if not isinstance(channels, list):
+        return ()
+    names = [c.get("label") if isinstance(c, dict) else None for c in channels]
+    return tuple(str(n) for n in names) if all(names) else ()
+
+
+def _dimension_axes(array: Any) -> str:
+    names = getattr(array.metadata, "dimension_names", None)
+    if not names:
+        names = array.attrs.get("_ARRAY_DIMENSIONS")  # what xarray writes into v2
+    axes = "".join(letter(name) for name in names or ())
+    named = [axis for axis in axes if axis != UNKNOWN]
+    fits = len(set(named)) == len(named) and {"Y", "X"} <= set(named)
+    return axes if fits else ""
+
+
+def _folder_of(node: Any) -> Path | None:
+    root = getattr(node.store_path.store, "root", None)
+    return Path(root) / node.store_path.path if isinstance(root, Path) else None

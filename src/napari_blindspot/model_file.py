@@ -1,0 +1,239 @@
+"""The model file: weights and everything needed to use them, never a pickle.
+
+A ``.safetensors`` file whose JSON header holds the settings, the normalisation and
+noise of every channel, the software version and the provenance.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_blindspot.config import NetworkSettings
+from napari_blindspot.errors import (
+    InputError,
+    ModelFileError,
+    OutputExistsError,
+    RunError,
+)
+from napari_blindspot.networks.blindspot import BlindSpotNetwork
+from napari_blindspot.noise.models import PoissonGaussian
+from napari_blindspot.normalize import Normalization
+
+FORMAT = 1
+_KEY = "napari_blindspot"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A trained teacher with everything that turns its answers into data units.
+
+    Parameters
+    ----------
+    network
+        The blind-spot network, on the CPU.
+    scales
+        Normalisation of each channel it was trained on.
+    noise
+        Noise model of each channel, data units.
+    context_axis
+        ``"z"``, ``"t"`` or ``"none"``: where its neighbour planes lie.
+    method
+        Name of the method it was trained by.
+    provenance
+        Where it comes from: versions, source, seed, steps, held-out score.
+    """
+
+    network: BlindSpotNetwork
+    scales: tuple[Normalization, ...]
+    noise: tuple[PoissonGaussian, ...]
+    context_axis: str
+    method: str = "bayesian"
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> NetworkSettings:
+        """The network's shape."""
+        return self.network.settings
+
+    @property
+    def n_channels(self) -> int:
+        """Channels that it knows the scale and noise of."""
+        return len(self.scales)
+
+
+def save_model(model: Model, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a model to a ``.safetensors`` file.
+
+    Parameters
+    ----------
+    model
+        What `train` returned.
+    path
+        Where to; the suffix ``.safetensors`` is added where it is missing.
+    overwrite
+        Replace an existing file.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and `overwrite` is False.
+    RunError
+        If it cannot be written.
+    """
+    from safetensors.torch import save
+
+    target = check_model_path(path, overwrite=overwrite)
+    header = {_KEY: json.dumps(_facts(model)), "format": "pt"}
+    weights = {
+        name: tensor.contiguous() for name, tensor in model.network.state_dict().items()
+    }
+    partial = target.with_name(target.name + ".partial")
+    try:
+        partial.write_bytes(save(weights, header))
+        os.replace(partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(
+            f"The model file {target} could not be written ({error.strerror}); choose "
+            f"another folder or free some space."
+        ) from error
+    return target
+
+
+def check_model_path(path: str | Path, *, overwrite: bool) -> Path:
+    """Return the path of a model file to be written, or refuse before any work.
+
+    Raises
+    ------
+    OutputExistsError
+        If it exists and `overwrite` is False.
+    InputError
+        If its folder does not exist, or the suffix belongs to another format.
+    """
+    target = Path(path)
+    if not target.suffix:
+        target = target.with_suffix(".safetensors")
+    if target.suffix != ".safetensors":
+        raise InputError(
+            f"{target.name} cannot be a model file; give a name that ends in "
+            f".safetensors."
+        )
+    if not target.parent.is_dir():
+        raise InputError(
+            f"The folder {target.parent} of the model file does not exist; create it "
+            f"first."
+        )
+    if target.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{target} exists already; choose another name or allow overwriting "
+            f"(--overwrite)."
+        )
+    return target
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model file.
+
+    Parameters
+    ----------
+    path
+        A file that `save_model` wrote.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, truncated, from a newer version or not a model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    facts = read_header(path)
+    try:
+        network = BlindSpotNetwork(NetworkSettings(**facts["network"]))
+        weights = load_file(path)
+        network.load_state_dict(weights)
+        return Model(
+            network.eval(),
+            tuple(Normalization(**scale) for scale in facts["scales"]),
+            tuple(PoissonGaussian.from_dict(noise) for noise in facts["noise"]),
+            facts["context_axis"],
+            facts["method"],
+            facts["provenance"],
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelFileError(
+            f"{path} is damaged: its weights do not fit its own description; train "
+            f"the model again or fetch the file once more."
+        ) from error
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Return the facts in a model file's header without reading its weights.
+
+    Raises
+    ------
+    ModelFileError
+        As `load_model`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(
+            f"There is no model file {path}; check the spelling, or make one with "
+            f"'napari-blindspot train INPUT {path.name}'."
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(
+            f"{path} cannot be read as a model file: it is truncated or no safetensors "
+            f"file; give a file made by 'napari-blindspot train'."
+        ) from error
+    if _KEY not in header:
+        raise ModelFileError(
+            f"{path} is a safetensors file but not a napari-blindspot model; give a "
+            f"file made by 'napari-blindspot train'."
+        )
+    try:
+        facts: dict[str, Any] = json.loads(header[_KEY])
+        version = int(facts["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFileError(
+            f"The header of {path} is damaged; train the model again or fetch the "
+            f"file once more."
+        ) from error
+    if version > FORMAT:
+        raise ModelFileError(
+            f"{path} was written by a newer version (model format {version}, this "
+            f"version reads up to {FORMAT}); update napari-blindspot."
+        )
+    return facts
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "kind": "teacher",
+        "method": model.method,
+        "network": model.settings.model_dump(),
+        "scales": [asdict(scale) for scale in model.scales],
+        "noise": [noise.as_dict() for noise in model.noise],
+        "context_axis": model.context_axis,
+        "provenance": model.provenance,
+    }

@@ -1,0 +1,171 @@
+"""The teacher: what surrounds a voxel, without the voxel → prior mean and variance.
+
+The centre plane is seen through four half-planes, the neighbour planes whole::
+
+    neighbour planes ──────────────────► plain U-Net ───────────────┐
+    centre plane ──► 4 rotations ──► half-plane U-Net ──► shift ────┤
+    all planes ──► blind filter (fixed) ──┬─────────────────────────┤
+                                          │                      1×1 head
+                                          ▼                         │
+                              mean  μ = filter + spread · h₀ ◄──────┤
+                              variance v = spread² · softplus(h₁) ◄─┘
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_blindspot.networks.blind_filter import BlindFilter
+from napari_blindspot.networks.halfplane import (
+    HalfPlaneUNet,
+    causal_reach,
+    shift_down,
+)
+from napari_blindspot.networks.plain import PlainUNet
+from napari_blindspot.networks.unet import LEAK, initialise
+
+if TYPE_CHECKING:
+    from napari_blindspot.config import NetworkSettings
+
+Hole = tuple[int, int, int]
+
+
+class Prior(NamedTuple):
+    """What the network believes of a voxel before it looks at it; float32.
+
+    Parameters
+    ----------
+    mean, variance
+        (N, Y, X) in network units and their square.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+
+class BlindSpotNetwork(nn.Module):
+    """Blind-spot network on one plane and its neighbours.
+
+    Parameters
+    ----------
+    settings
+        Width, depth, context and the hole it is trained for.
+    """
+
+    spread: Tensor
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        width, depth, context = settings.width, settings.depth, settings.context
+        self.settings = settings
+        self.halfplane = HalfPlaneUNet(1, width, depth)
+        self.neighbour = (
+            PlainUNet(2 * context, settings.neighbour_width, depth) if context else None
+        )
+        self.start = BlindFilter(context)
+        hidden = 8 * width
+        # The first 1×1 layer, cut into the parts that meet each branch, so that only
+        # one branch's features need to be alive at a time.
+        self.join = nn.ModuleList(
+            nn.Conv2d(self.halfplane.out_channels, hidden, 1, bias=False)
+            for _ in range(4)
+        )
+        if self.neighbour is not None:
+            self.join_neighbour = nn.Conv2d(
+                self.neighbour.out_channels, hidden, 1, bias=False
+            )
+        self.join_start = nn.Conv2d(1, hidden, 1)
+        self.head = nn.Sequential(
+            nn.LeakyReLU(LEAK),
+            nn.Conv2d(hidden, 2 * width, 1),
+            nn.LeakyReLU(LEAK),
+        )
+        self.last = nn.Conv2d(2 * width, 2, 1)
+        self.register_buffer("spread", torch.tensor(0.1))
+        initialise(self)
+        nn.init.zeros_(self.last.weight)  # the first answer is the blind filter's
+
+    @property
+    def stride(self) -> int:
+        """Tiles must start on multiples of this many pixels."""
+        return int(2**self.settings.depth)
+
+    def halo(self, hole: Hole | None = None) -> int:
+        """Return how many pixels around a tile make its result exact."""
+        sizes = (hole or self.settings.hole)[1:]
+        return max(causal_reach(self.settings.depth, (k + 1) // 2) for k in sizes)
+
+    def forward(self, planes: Tensor, hole: Hole | None = None) -> Prior:
+        """Predict every pixel of the centre plane from what surrounds it.
+
+        Parameters
+        ----------
+        planes
+            (N, 2·context + 1, Y, X) in network units: the neighbours from the
+            farthest below to the farthest above, the centre plane in the middle.
+        hole
+            Blind spot (z, y, x), odd sizes; default: the one it is trained for.
+
+        Returns
+        -------
+        Prior
+            Mean and variance of the clean value, float32.
+        """
+        hole = hole or self.settings.hole
+        height, width = planes.shape[-2:]
+        planes = withhold(planes, hole[0] // 2)
+        start = self.start(planes, hole)
+        padded = pad_high(planes, self.stride)
+        joined = self._join_branches(padded, hole)[..., :height, :width]
+        joined = joined + self.join_start(start)
+        hidden = self.head(joined)
+        return self._finish(hidden, start)
+
+    def _join_branches(self, planes: Tensor, hole: Hole) -> Tensor:
+        context = self.settings.context
+        centre = planes[:, context : context + 1]
+        shifts = [(hole[1] + 1) // 2, (hole[2] + 1) // 2]
+        joined: Tensor | None = None
+        for turns, join in enumerate(self.join):
+            seen = self.halfplane(torch.rot90(centre, turns, (-2, -1)))
+            # Even turns look along y, odd turns along x.
+            blind = torch.rot90(shift_down(seen, shifts[turns % 2]), -turns, (-2, -1))
+            part = join(blind)
+            joined = part if joined is None else joined + part
+        assert joined is not None
+        if self.neighbour is not None:
+            others = torch.cat([planes[:, :context], planes[:, context + 1 :]], 1)
+            joined = joined + self.join_neighbour(self.neighbour(others))
+        return joined
+
+    def _finish(self, hidden: Tensor, start: Tensor) -> Prior:
+        # float32 from here on: half precision loses the small variances (A10).
+        with torch.autocast(hidden.device.type, enabled=False):
+            weight = self.last.weight
+            out = functional.conv2d(hidden.to(weight.dtype), weight, self.last.bias)
+            mean = start[:, 0] + self.spread * out[:, 0]
+            variance = self.spread**2 * functional.softplus(out[:, 1])
+        return Prior(mean, variance + 1e-10)
+
+
+def withhold(planes: Tensor, nearest: int) -> Tensor:
+    """Blank the neighbour planes at distance 1 … `nearest` of the centre plane."""
+    if nearest == 0:
+        return planes
+    centre = planes.shape[1] // 2
+    distance = (torch.arange(planes.shape[1], device=planes.device) - centre).abs()
+    seen = (distance == 0) | (distance > nearest)
+    return planes * seen[:, None, None].to(planes.dtype)
+
+
+def pad_high(x: Tensor, multiple: int) -> Tensor:
+    """Pad with zeros at the high ends of Y and X to a multiple.
+
+    At the high end, so that a branch and its opposite share the pooling grid.
+    """
+    missing = [-size % multiple for size in x.shape[-2:]]
+    return functional.pad(x, (0, missing[1], 0, missing[0])) if any(missing) else x

@@ -1,0 +1,144 @@
+"""The border between numpy and torch at inference: planes in, posterior out.
+
+Device, precision and memory live here. One predictor is used by one thread.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import torch
+
+from napari_blindspot.device import channels_last
+from napari_blindspot.errors import RunError
+from napari_blindspot.methods.bayesian import Noise, posterior
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_blindspot.model_file import Model
+
+_CPU_SHARE = 0.25  # of the free host memory
+_GPU_SHARE = 0.5  # of the free device memory
+_LARGEST_BATCH = 16
+
+
+class Predictor:
+    """Posterior mean and standard deviation of planes, in data units.
+
+    Parameters
+    ----------
+    model
+        A trained model; it is copied to the device.
+    device
+        Where it runs.
+    """
+
+    def __init__(self, model: Model, device: torch.device) -> None:
+        self.model = model
+        self.device = device
+        self.context = model.settings.context
+        self.network = channels_last(copy.deepcopy(model.network), device).eval()
+        self.halo = self.network.halo()
+        self.stride = self.network.stride
+        self._largest_batch: int | None = None
+
+    def __call__(
+        self, planes: NDArray[Any], groups: Sequence[Sequence[int]], channel: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Denoise some planes of a tile.
+
+        Parameters
+        ----------
+        planes
+            (P, Y, X) in data units: every plane that is denoised or serves as
+            context. NaN is masked and stays NaN.
+        groups
+            For every plane to denoise the indices into `planes` of its neighbours
+            and, in the middle, of itself: 2·context + 1 numbers.
+        channel
+            Which scale and noise model of the model belong to the planes.
+
+        Returns
+        -------
+        mean, std
+            (len(groups), Y, X) float32, posterior mean and standard deviation.
+
+        Raises
+        ------
+        RunError
+            If not even a single plane fits into memory.
+        """
+        scale = self.model.scales[channel]
+        finite = np.isfinite(planes)
+        t = np.where(finite, scale.forward(planes), np.float32(0))
+        index = np.asarray(groups)
+        mean = np.empty((len(index), *planes.shape[1:]), np.float32)
+        std = np.empty_like(mean)
+        start = 0
+        while start < len(index):
+            size = self._batch_size(planes.shape[1] * planes.shape[2])
+            part = slice(start, start + size)
+            try:
+                mean[part], std[part] = self._run(t[index[part]], channel)
+            except torch.OutOfMemoryError:
+                self._shrink(size, planes.shape[1:])
+                continue
+            start += size
+        mean, std = scale.inverse(mean), std * np.float32(scale.scale)
+        unknown = ~finite[index[:, self.context]]
+        mean[unknown] = np.nan
+        std[unknown] = np.nan
+        return mean, std
+
+    def _run(
+        self, t: NDArray[np.float32], channel: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        line = self.model.noise[channel].normalized(self.model.scales[channel])
+        noise = Noise(*(torch.tensor(value, device=self.device) for value in line))
+        half = self.device.type == "cuda"
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=half),
+        ):
+            x = torch.from_numpy(t).to(self.device)
+            prior = self.network(x.contiguous(memory_format=torch.channels_last))
+            y = x[:, self.context]
+        with torch.inference_mode():
+            mean, std = posterior(y, prior, noise)
+            return mean.cpu().numpy(), std.cpu().numpy()
+
+    def max_pixels(self) -> int:
+        """Return how many pixels of one plane fit into memory at once."""
+        return int(self._free_bytes() / self._bytes_per_pixel())
+
+    def _batch_size(self, pixels: int) -> int:
+        if self._largest_batch is None:
+            fitting = self.max_pixels() // pixels
+            self._largest_batch = max(1, min(fitting, _LARGEST_BATCH))
+        return self._largest_batch
+
+    def _bytes_per_pixel(self) -> int:
+        """Return about how many bytes of activations one pixel takes."""
+        item = 2 if self.device.type == "cuda" else 4
+        return 40 * self.model.settings.width * item
+
+    def _free_bytes(self) -> float:
+        if self.device.type == "cuda":
+            return _GPU_SHARE * float(torch.cuda.mem_get_info(self.device)[0])
+        return _CPU_SHARE * float(psutil.virtual_memory().available)
+
+    def _shrink(self, size: int, plane: tuple[int, ...]) -> None:
+        if size == 1:
+            raise RunError(
+                f"A tile of {plane[0]} × {plane[1]} pixels does not fit into the "
+                f"memory of {self.device}; close other programs, or run on the CPU "
+                f"(--device cpu)."
+            )
+        torch.cuda.empty_cache()
+        self._largest_batch = max(1, size // 2)

@@ -1,0 +1,72 @@
+"""Which network, trained how long: one recipe per kind of device and quality.
+
+The figures behind these choices are in ``docs/design.md``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from napari_blindspot.config import NetworkSettings, Quality, Recipe
+
+if TYPE_CHECKING:
+    from napari_blindspot.config import TrainSettings
+
+DeviceClass = Literal["cpu", "gpu"]
+
+_CPU_NETWORK = NetworkSettings(width=12, depth=3, neighbour_width=8)
+_CPU_LARGE = NetworkSettings(width=24, depth=3, neighbour_width=12)
+_GPU_NETWORK = NetworkSettings(width=32, depth=4, neighbour_width=16)
+_GPU_LARGE = NetworkSettings(width=48, depth=4, neighbour_width=24)
+
+RECIPES: dict[DeviceClass, dict[Quality, Recipe]] = {
+    "cpu": {
+        "fast": Recipe(network=_CPU_NETWORK, steps=600, minutes=2.5, crop=64),
+        "balanced": Recipe(network=_CPU_NETWORK, steps=3000, minutes=12, crop=64),
+        "best": Recipe(network=_CPU_LARGE, steps=6000, minutes=60, crop=96),
+    },
+    "gpu": {
+        "fast": Recipe(network=_GPU_NETWORK, steps=600, minutes=1),
+        "balanced": Recipe(network=_GPU_NETWORK, steps=2000, minutes=4),
+        "best": Recipe(network=_GPU_LARGE, steps=6000, minutes=20, batch=12),
+    },
+}
+_UNBOUNDED = 10**9
+_MINUTES_FOR_LARGE = {"cpu": 30.0, "gpu": 5.0}
+
+
+def choose_recipe(settings: TrainSettings, device_type: str) -> Recipe:
+    """Turn the user's budget into a recipe.
+
+    Parameters
+    ----------
+    settings
+        At most one of `quality`, `minutes`, `steps` is given; none means
+        ``quality="balanced"``.
+    device_type
+        ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Returns
+    -------
+    Recipe
+        With minutes or steps, the size of network that pays within that budget and
+        the schedule stretched over it.
+    """
+    device: DeviceClass = "cpu" if device_type == "cpu" else "gpu"
+    recipes = RECIPES[device]
+    if settings.steps is not None:
+        steps = settings.steps
+        quality: Quality = "best" if steps >= recipes["best"].steps else "balanced"
+        return _with(recipes[quality], steps=steps, minutes=float(_UNBOUNDED))
+    if settings.minutes is not None:
+        large = settings.minutes >= _MINUTES_FOR_LARGE[device]
+        return _with(
+            recipes["best" if large else "balanced"],
+            steps=_UNBOUNDED,
+            minutes=settings.minutes,
+        )
+    return recipes[settings.quality or "balanced"]
+
+
+def _with(recipe: Recipe, *, steps: int, minutes: float) -> Recipe:
+    return recipe.model_copy(update={"steps": steps, "minutes": minutes})

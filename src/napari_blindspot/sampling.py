@@ -1,0 +1,319 @@
+"""Training crops, drawn through the lazy source: the stack is never loaded whole."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_blindspot.planes import neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_blindspot.config import Recipe
+    from napari_blindspot.noise.models import NetworkNoise
+    from napari_blindspot.normalize import Normalization
+    from napari_blindspot.planes import PlaneSeries
+
+_BLOCK_BYTES = 8 * 2**20
+_LEAST_BLOCK_SIDE = 128
+_CANDIDATES = 3  # crops looked at for each crop that is drawn towards signal
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A series with everything that turns its pixels into training targets.
+
+    Parameters
+    ----------
+    series
+        Where the planes come from.
+    scale
+        Normalisation of its channel.
+    noise
+        Noise of its channel in network units.
+    saturation
+        Data value from which on voxels are saturated; inf without.
+    """
+
+    series: PlaneSeries
+    scale: Normalization
+    noise: NetworkNoise
+    saturation: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Crops for one training step, in network units.
+
+    Parameters
+    ----------
+    planes
+        (N, 2·context + 1, S, S) float32; NaN of the source is 0 here.
+    target
+        (N, S, S) float32, 1 where the centre plane's voxel counts in the loss.
+    noise
+        (3, N, 1, 1) float32: a, b and floor of every crop's noise.
+    """
+
+    planes: NDArray[np.float32]
+    target: NDArray[np.float32]
+    noise: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a crop lies: which source, which plane, its first row and column."""
+
+    source: int
+    plane: int
+    y: int
+    x: int
+
+
+class BlockCache:
+    """Recently used blocks of a series' pixels, bounded in bytes.
+
+    Parameters
+    ----------
+    max_bytes
+        Bytes of decoded pixels that are kept.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.n_bytes = 0
+        self._blocks: OrderedDict[Any, NDArray[Any]] = OrderedDict()
+
+    def read(
+        self, key: int, series: PlaneSeries, planes: slice, y: slice, x: slice
+    ) -> NDArray[Any]:
+        """Read a box of `series` (named `key` in the cache), block by block."""
+        block = block_shape(series)
+        box = (planes, y, x)
+        out = np.empty([s.stop - s.start for s in box], series.stack.dtype)
+        grid = [
+            range(s.start // n, (s.stop - 1) // n + 1)
+            for s, n in zip(box, block, strict=True)
+        ]
+        for index in product(*grid):
+            origin = [i * n for i, n in zip(index, block, strict=True)]
+            values = self._block(key, series, index, origin, block)
+            into, outof = [], []
+            for s, start, n in zip(box, origin, values.shape, strict=True):
+                low, high = max(s.start, start), min(s.stop, start + n)
+                into.append(slice(low - s.start, high - s.start))
+                outof.append(slice(low - start, high - start))
+            out[tuple(into)] = values[tuple(outof)]
+        return out
+
+    def _block(
+        self,
+        key: int,
+        series: PlaneSeries,
+        index: tuple[int, ...],
+        origin: list[int],
+        block: tuple[int, int, int],
+    ) -> NDArray[Any]:
+        name = (key, *index)
+        if name in self._blocks:
+            self._blocks.move_to_end(name)
+            return self._blocks[name]
+        stops = [
+            min(start + n, size)
+            for start, n, size in zip(origin, block, series.shape, strict=True)
+        ]
+        planes, y, x = (slice(*pair) for pair in zip(origin, stops, strict=True))
+        values = series.read(planes, y, x)
+        self._blocks[name] = values
+        self.n_bytes += values.nbytes
+        while self.n_bytes > self.max_bytes and len(self._blocks) > 1:
+            _, oldest = self._blocks.popitem(last=False)
+            self.n_bytes -= oldest.nbytes
+        return values
+
+
+def block_shape(series: PlaneSeries) -> tuple[int, int, int]:
+    """Return the block (planes, rows, columns) in which a series is cached.
+
+    It follows the chunks of the source, joined when they are tiny and cut when they
+    are large, so that one block is about 8 MiB at most.
+    """
+    chunks = dict(zip(series.stack.axes, series.stack.data.chunks, strict=True))
+    sides = [
+        max(chunks[axis]) if axis in chunks else 1 for axis in (series.axis, "Y", "X")
+    ]
+    sides[1] = min(max(sides[1], _LEAST_BLOCK_SIDE), series.shape[1])
+    sides[2] = min(max(sides[2], _LEAST_BLOCK_SIDE), series.shape[2])
+    itemsize = series.stack.dtype.itemsize
+    while sides[0] * sides[1] * sides[2] * itemsize > _BLOCK_BYTES:
+        largest = 0 if sides[0] > 1 else 1 + int(sides[2] > sides[1])
+        sides[largest] = -(-sides[largest] // 2)
+    return sides[0], sides[1], sides[2]
+
+
+class CropSampler:
+    """Draws training crops, and a fixed set of held-out ones.
+
+    Held-out blocks are chosen by a hash of their position. They serve as context in
+    training, never as targets; the score on them decides when training stops.
+
+    Parameters
+    ----------
+    sources
+        Series to draw from, weighted by their number of voxels.
+    context
+        Neighbour planes on either side.
+    recipe
+        Crop size, batch size, held-out share, cache.
+    stride
+        Crop sides are multiples of the network's stride where the planes allow it.
+    seed
+        Seed of every draw.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        context: int,
+        recipe: Recipe,
+        stride: int,
+        seed: int,
+    ) -> None:
+        self.sources = list(sources)
+        self.context = context
+        self.recipe = recipe
+        smallest = min(min(s.series.shape[1:]) for s in sources)
+        crop = min(recipe.crop, smallest)
+        self.crop = crop - crop % stride if crop >= stride else crop
+        self.seed = seed
+        self.cache = BlockCache(recipe.cache_bytes)
+        self._rng = np.random.default_rng([seed, 1])
+        voxels = np.array([np.prod(s.series.shape, dtype=float) for s in sources])
+        self._weights = voxels / voxels.sum()
+
+    def draw(self, count: int | None = None) -> Batch:
+        """Draw crops for one training step, some of them towards signal."""
+        places = []
+        for _ in range(count or self.recipe.batch):
+            if self._rng.random() < self.recipe.signal_crops:
+                places.append(self._brightest(_CANDIDATES))
+            else:
+                places.append(self._anywhere(self._rng))
+        return self._batch(places, held_out=False)
+
+    def held_out(self, count: int = 16) -> Batch:
+        """Return the fixed crops whose held-out voxels alone count."""
+        rng = np.random.default_rng([self.seed, 2])
+        found: list[Place] = []
+        spare: list[tuple[int, Place]] = []
+        for _ in range(count * 40):
+            if len(found) == count:
+                break
+            place = self._anywhere(rng)
+            held = int(self._held_out_mask(place).sum())
+            if held >= self.recipe.holdout_block**2:
+                found.append(place)
+            elif held:
+                spare.append((held, place))
+        spare.sort(key=lambda pair: -pair[0])
+        found += [place for _, place in spare[: count - len(found)]]
+        return self._batch(found or [self._anywhere(rng)], held_out=bool(found))
+
+    def _anywhere(self, rng: np.random.Generator) -> Place:
+        source = int(rng.choice(len(self.sources), p=self._weights))
+        planes, height, width = self.sources[source].series.shape
+        return Place(
+            source,
+            int(rng.integers(planes)),
+            int(rng.integers(height - self.crop + 1)),
+            int(rng.integers(width - self.crop + 1)),
+        )
+
+    def _brightest(self, count: int) -> Place:
+        """Return the brightest of some crops, in network units.
+
+        Whole crops are chosen by their mean; a choice of single voxels by their own
+        noisy value would bias the mean that the network learns.
+        """
+        places = [self._anywhere(self._rng) for _ in range(count)]
+        means = [np.nanmean(self._centre(place)) for place in places]
+        return places[int(np.argmax(np.nan_to_num(means)))]
+
+    def _centre(self, place: Place) -> NDArray[np.float32]:
+        source = self.sources[place.source]
+        y, x = self._window(place)
+        plane = self.cache.read(
+            place.source,
+            source.series,
+            slice(place.plane, place.plane + 1),
+            y,
+            x,
+        )
+        return np.nan_to_num(source.scale.forward(plane[0]))
+
+    def _window(self, place: Place) -> tuple[slice, slice]:
+        return (
+            slice(place.y, place.y + self.crop),
+            slice(place.x, place.x + self.crop),
+        )
+
+    def _batch(self, places: list[Place], *, held_out: bool) -> Batch:
+        crops = [self._crop(place, held_out) for place in places]
+        noise = [self.sources[place.source].noise for place in places]
+        return Batch(
+            np.stack([planes for planes, _ in crops]),
+            np.stack([target for _, target in crops]),
+            np.array(noise, np.float32).T[:, :, None, None],
+        )
+
+    def _crop(
+        self, place: Place, held_out: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        source = self.sources[place.source]
+        total = source.series.shape[0]
+        around = neighbours(place.plane, total, self.context)
+        wanted = [*around[: self.context], place.plane, *around[self.context :]]
+        first = min(wanted)
+        raw = self.cache.read(
+            place.source,
+            source.series,
+            slice(first, max(wanted) + 1),
+            *self._window(place),
+        )[[plane - first for plane in wanted]]
+        centre = raw[self.context]
+        counts = np.isfinite(centre) & (centre < source.saturation)
+        counts &= self._held_out_mask(place) == held_out
+        planes = np.nan_to_num(source.scale.forward(raw), posinf=0.0, neginf=0.0)
+        return planes, counts.astype(np.float32)
+
+    def _held_out_mask(self, place: Place) -> NDArray[np.bool_]:
+        """Return True where a voxel of this crop belongs to a held-out block."""
+        side = self.recipe.holdout_block
+        rows = (place.y + np.arange(self.crop)) // side
+        columns = (place.x + np.arange(self.crop)) // side
+        key = _mix(np.uint64(self.seed) ^ _mix(np.uint64(place.source + 1)))
+        key = _mix(key ^ np.uint64(place.plane))
+        blocks = _mix(
+            _mix(key ^ rows.astype(np.uint64)[:, None])
+            ^ columns.astype(np.uint64)[None, :]
+        )
+        held: NDArray[np.bool_] = (blocks % np.uint64(10_000)) < np.uint64(
+            round(10_000 * self.recipe.holdout)
+        )
+        return held
+
+
+def _mix(x: Any) -> Any:
+    """Scramble 64-bit integers (the finaliser of splitmix64)."""
+    with np.errstate(over="ignore"):
+        x = x + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))

@@ -1,0 +1,207 @@
+"""The local engine: prefetch → predict → write, block by block.
+
+Reading and writing each have their own thread; the thread that runs the generator is
+the only one that touches the device. Every output block is one tile's core, written
+once by the one writer. At most a few tiles are in memory at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_blindspot.planes import neighbours
+from napari_blindspot.progress import CancelToken, Job, Progress
+from napari_blindspot.tiling import Tile, plan_tiles, round_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_blindspot.io import Sink
+    from napari_blindspot.planes import PlaneSeries
+    from napari_blindspot.predictor import Predictor
+
+_PREFETCH = 2
+_BLOCK_BYTES = 32 * 2**20  # float32 bytes of one output block, about
+_LEAST_CORE = 128
+_SAMPLE = 4096  # values kept of each block, for the range of the image
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was learnt of the result while it streamed by, in data units.
+
+    Parameters
+    ----------
+    voxels
+        Finite voxels so far.
+    variance
+        Sum of their posterior variances.
+    sample
+        Some values of every block.
+    """
+
+    voxels: int = 0
+    variance: float = 0.0
+    sample: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def add(self, mean: NDArray[np.float32], std: NDArray[np.float32]) -> None:
+        """Take one block into account."""
+        finite = np.isfinite(mean)
+        self.voxels += int(finite.sum())
+        self.variance += float(np.sum(std[finite].astype(np.float64) ** 2))
+        values = mean[finite]
+        self.sample.append(values[:: max(1, values.size // _SAMPLE)])
+
+    def expected_psnr(self) -> float | None:
+        """Return the PSNR in dB that the posterior variance promises.
+
+        The range is p1 to p99.9 of the denoised image; None without finite voxels.
+        """
+        if not self.voxels or self.variance <= 0:
+            return None
+        low, high = np.percentile(np.concatenate(self.sample), [1, 99.9])
+        error = self.variance / self.voxels
+        return float(10 * np.log10((high - low) ** 2 / error)) if high > low else None
+
+
+def block_shape(
+    shape: tuple[int, int, int], *, halo: int, stride: int, max_pixels: int
+) -> tuple[int, int, int]:
+    """Choose the core (planes, rows, columns) that every tile keeps.
+
+    Parameters
+    ----------
+    shape
+        Planes, rows and columns of a series.
+    halo, stride
+        Of the network, in pixels.
+    max_pixels
+        Pixels of one plane of a tile, halo included, that fit on the device.
+
+    Returns
+    -------
+    tuple of int
+        Whole planes where they fit; otherwise squares, multiples of the stride.
+    """
+    planes, height, width = shape
+    if height * width > max_pixels:
+        reach = 2 * round_up(halo, stride)
+        side = int(max_pixels**0.5) - reach
+        core = max(side // stride * stride, round_up(_LEAST_CORE, stride))
+        height, width = min(core, height), min(core, width)
+    per_plane = 4 * height * width
+    return max(1, min(planes, _BLOCK_BYTES // per_plane)), height, width
+
+
+def stream_prediction(
+    predictor: Predictor,
+    series: Sequence[PlaneSeries],
+    block: tuple[int, int, int],
+    image: Sink,
+    uncertainty: Sink | None,
+    cancel: CancelToken,
+) -> Job[Seen]:
+    """Denoise all series of a stack into the sinks.
+
+    Parameters
+    ----------
+    predictor
+        Used in this thread alone.
+    series
+        All of the same shape.
+    block
+        Core of the tiles, from `block_shape`.
+    image, uncertainty
+        Where posterior mean and standard deviation go.
+    cancel
+        Asked before every tile.
+
+    Yields
+    ------
+    Progress
+        One event per block.
+
+    Returns
+    -------
+    Seen
+    """
+    tiles = plan_tiles(
+        series[0].shape,
+        core=block,
+        halo=(predictor.context, predictor.halo, predictor.halo),
+        stride=(1, predictor.stride, predictor.stride),
+    )
+    work = [(one, tile) for one in series for tile in tiles]
+    seen = Seen()
+    with (
+        ThreadPoolExecutor(1, "blindspot-read") as reader,
+        ThreadPoolExecutor(1, "blindspot-write") as writer,
+    ):
+        written: deque[Future[None]] = deque()
+        for done, (one, tile, planes) in enumerate(_prefetch(reader, work, cancel)):
+            mean, std = predict_tile(predictor, one, tile, planes)
+            seen.add(mean, std)
+            written.append(writer.submit(_write, one, tile, mean, image))
+            if uncertainty is not None:
+                written.append(writer.submit(_write, one, tile, std, uncertainty))
+            while len(written) > _PREFETCH:
+                written.popleft().result()
+            yield Progress("predict", done + 1, len(work), "blocks")
+        for future in written:
+            future.result()
+    return seen
+
+
+def predict_tile(
+    predictor: Predictor, series: PlaneSeries, tile: Tile, planes: NDArray[Any]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Denoise the core of one tile whose read region is given."""
+    total, reach = series.shape[0], predictor.context
+    groups = []
+    for index in range(tile.planes.core_start, tile.planes.core_stop):
+        around = neighbours(index, total, reach)
+        group = [*around[:reach], index, *around[reach:]]
+        groups.append([plane - tile.planes.read_start for plane in group])
+    mean, std = predictor(planes, groups, series.channel)
+    core = (slice(None), tile.y.core_in_read, tile.x.core_in_read)
+    return mean[core], std[core]
+
+
+def _prefetch(
+    reader: ThreadPoolExecutor,
+    work: Sequence[tuple[PlaneSeries, Tile]],
+    cancel: CancelToken,
+) -> Iterator[tuple[PlaneSeries, Tile, NDArray[Any]]]:
+    """Read tiles ahead of their use, a bounded number of them."""
+    waiting: deque[Future[NDArray[Any]]] = deque()
+    ahead = iter(work)
+    try:
+        for one, tile in work:
+            while len(waiting) <= _PREFETCH and (following := next(ahead, None)):
+                waiting.append(reader.submit(_read, *following))
+            cancel.raise_if_cancelled()
+            yield one, tile, waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _read(series: PlaneSeries, tile: Tile) -> NDArray[Any]:
+    return series.read(tile.planes.read, tile.y.read, tile.x.read)
+
+
+def _write(
+    series: PlaneSeries, tile: Tile, values: NDArray[np.float32], sink: Sink
+) -> None:
+    axes = series.stack.axes
+    where = series.region(tile.planes.core, tile.y.core, tile.x.core)
+    region = tuple(where[axis] for axis in axes)
+    shape = [part.stop - part.start for part in region]
+    sink.write(region, values.reshape(shape))

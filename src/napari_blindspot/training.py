@@ -1,0 +1,277 @@
+"""One readable training loop: draw crops, step, average, check, stop.
+
+Training stops by the likelihood of held-out blocks, never by a step count alone:
+after its best point the network over-fits while its training score still improves.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_blindspot.device import channels_last
+from napari_blindspot.methods.bayesian import Noise, negative_log_likelihood
+from napari_blindspot.methods.start import fit_start
+from napari_blindspot.progress import CancelToken, Job, Progress
+
+if TYPE_CHECKING:
+    from napari_blindspot.config import Recipe
+    from napari_blindspot.networks.blindspot import BlindSpotNetwork
+    from napari_blindspot.sampling import Batch, CropSampler
+
+_START_CROPS = 48
+_HELD_OUT_CROPS = 24
+_LEAST_STEPS_BETWEEN_CHECKS = 10
+_BETAS = (0.9, 0.99)  # Laine et al. 2019
+_LEAST_GAIN = 1e-5  # nats by which a check must be better to count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """What training gives back.
+
+    Parameters
+    ----------
+    network
+        On the CPU, with the best averaged weights.
+    steps
+        Steps that were taken.
+    seconds
+        Time they took.
+    held_out
+        Best held-out score (negative log-likelihood).
+    stopped
+        ``"budget"`` or ``"held-out score"``.
+    history
+        (step, held-out score) of every check.
+    """
+
+    network: BlindSpotNetwork
+    steps: int
+    seconds: float
+    held_out: float
+    stopped: str
+    history: tuple[tuple[int, float], ...]
+
+
+@dataclass(slots=True)
+class Clock:
+    """Where training stands in its budget of steps and minutes."""
+
+    recipe: Recipe
+    started: float = field(default_factory=time.perf_counter)
+    checked: tuple[int, float] = (0, 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.started
+
+    def spent(self, step: int) -> float:
+        """Return the part of the budget that is spent, 0 to 1."""
+        return max(step / self.recipe.steps, self.seconds / 60 / self.recipe.minutes)
+
+    def check_is_due(self, step: int, spent: float) -> bool:
+        """Return whether the held-out score is taken now, and note that it is.
+
+        `checks` times over the whole budget, but not after every few steps, and once
+        more at its end.
+        """
+        last_step, last_spent = self.checked
+        due = spent >= 1 or (
+            step - last_step >= _LEAST_STEPS_BETWEEN_CHECKS
+            and spent - last_spent >= 0.999 / self.recipe.checks
+        )
+        if due:
+            self.checked = (step, spent)
+        return due
+
+
+@dataclass(slots=True)
+class Best:
+    """The best weights so far, by held-out score."""
+
+    score: float = math.inf
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    bad_checks: int = 0
+    history: list[tuple[int, float]] = field(default_factory=list)
+
+    def update(self, step: int, score: float, network: nn.Module) -> None:
+        """Note a check, and keep the weights if it is the best."""
+        self.history.append((step, score))
+        if score < self.score - _LEAST_GAIN:
+            self.score, self.bad_checks = score, 0
+            self.weights = copy.deepcopy(network.state_dict())
+        else:
+            self.bad_checks += 1
+
+    def is_over(self, recipe: Recipe, spent: float) -> bool:
+        """Return whether training has gone on long enough without improvement."""
+        return spent >= recipe.least and self.bad_checks >= recipe.patience
+
+
+def train_network(
+    network: BlindSpotNetwork,
+    sampler: CropSampler,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    seed: int,
+    cancel: CancelToken,
+) -> Job[Trained]:
+    """Train a blind-spot network on the crops of a sampler.
+
+    Parameters
+    ----------
+    network
+        Fresh; it is changed in place and moved to `device` while it trains.
+    sampler
+        Draws the crops.
+    recipe
+        Budget and schedule.
+    device
+        Where to train. On a CPU the same seed and number of threads give the same
+        weights, as long as the budget is in steps.
+    seed
+        Seed of augmentation.
+    cancel
+        Asked before every step.
+
+    Yields
+    ------
+    Progress
+        One event per step, counted in per cent of the budget, with the metrics
+        ``step``, ``loss`` and, where a check was made, ``held_out``.
+
+    Returns
+    -------
+    Trained
+    """
+    rng = np.random.default_rng([seed, 3])
+    trainer = Trainer(network, recipe, device)
+    held_out = sampler.held_out(_HELD_OUT_CROPS)
+    fit_start(network, *trainer.on_cpu(sampler.draw(_START_CROPS)))
+    trainer.restart()
+    clock, best, step, spent = Clock(recipe), Best(), 0, 0.0
+    best.update(0, trainer.score(held_out), trainer.average)
+    while spent < 1 and not best.is_over(recipe, spent):
+        cancel.raise_if_cancelled()
+        loss = trainer.step(augment(sampler.draw(), rng), spent)
+        step += 1
+        metrics = {"step": float(step), "loss": loss}
+        spent = clock.spent(step)
+        if clock.check_is_due(step, spent):
+            metrics["held_out"] = trainer.score(held_out)
+            best.update(step, metrics["held_out"], trainer.average)
+        yield Progress("train", 100 * spent, 100, "%", "", metrics)
+    network.load_state_dict(best.weights)
+    channels_last(network, torch.device("cpu")).eval()
+    stopped = "budget" if spent >= 1 else "held-out score"
+    return Trained(
+        network, step, clock.seconds, best.score, stopped, tuple(best.history)
+    )
+
+
+class Trainer:
+    """The parts of one step: forward, loss, optimiser, average, score.
+
+    Parameters
+    ----------
+    network
+        Changed in place.
+    recipe
+        Learning rate, clipping, averaging.
+    device
+        Where it runs.
+    """
+
+    def __init__(
+        self, network: BlindSpotNetwork, recipe: Recipe, device: torch.device
+    ) -> None:
+        self.network = network
+        self.recipe = recipe
+        self.device = device
+        self.restart()
+
+    def restart(self) -> None:
+        """Move the network to the device; begin optimiser and average anew."""
+        channels_last(self.network, self.device).train()
+        self.average = copy.deepcopy(self.network).eval()
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=self.recipe.learning_rate, betas=_BETAS
+        )
+        self.steps = 0
+
+    def step(self, batch: Batch, spent: float) -> float:
+        """Take one optimiser step and return the loss."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.learning_rate * self._warmth(spent)
+        loss = self._loss(self.network, batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimiser.step()
+        self.steps += 1
+        self._update_average()
+        return float(loss.detach())
+
+    def score(self, batch: Batch) -> float:
+        """Return the negative log-likelihood of a batch under the averaged weights."""
+        with torch.no_grad():
+            return float(self._loss(self.average, batch))
+
+    def on_cpu(self, batch: Batch) -> tuple[Tensor, Tensor, Noise]:
+        """Turn a batch into tensors on the CPU: planes, target, noise."""
+        return (
+            torch.from_numpy(batch.planes),
+            torch.from_numpy(batch.target),
+            Noise(*torch.from_numpy(batch.noise)),
+        )
+
+    def _loss(self, network: BlindSpotNetwork, batch: Batch) -> Tensor:
+        planes = torch.from_numpy(batch.planes).to(self.device)
+        target = torch.from_numpy(batch.target).to(self.device)
+        noise = Noise(*torch.from_numpy(batch.noise).to(self.device))
+        planes = planes.contiguous(memory_format=torch.channels_last)
+        # On a CPU half precision does not pay in training (measured).
+        half = self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            prior = network(planes)
+        centre = planes[:, planes.shape[1] // 2]
+        return negative_log_likelihood(centre, prior, noise, target)
+
+    def _warmth(self, spent: float) -> float:
+        """Return the learning rate's factor: a short ramp up, then a cosine to 0."""
+        ramp = min(1.0, (spent + 1e-3) / self.recipe.warmup)
+        return ramp * 0.5 * (1 + math.cos(math.pi * min(1.0, spent)))
+
+    def _update_average(self) -> None:
+        # Young averages forget fast, or the random first weights would linger.
+        decay = min(self.recipe.ema, (1 + self.steps) / (10 + self.steps))
+        with torch.no_grad():
+            for old, new in zip(
+                self.average.parameters(), self.network.parameters(), strict=True
+            ):
+                old.lerp_(new, 1 - decay)
+
+
+def augment(batch: Batch, rng: np.random.Generator) -> Batch:
+    """Turn and mirror a batch at random, in its planes and along the context axis."""
+    turns, mirror, flip = (int(rng.integers(n)) for n in (4, 2, 2))
+    planes, target = batch.planes, batch.target
+    if flip:
+        planes = planes[:, ::-1]
+    if mirror:
+        planes, target = planes[..., ::-1], target[..., ::-1]
+    return type(batch)(
+        np.ascontiguousarray(np.rot90(planes, turns, (-2, -1))),
+        np.ascontiguousarray(np.rot90(target, turns, (-2, -1))),
+        batch.noise,
+    )

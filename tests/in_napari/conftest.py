@@ -1,0 +1,77 @@
+"""A core that can be steered, and viewers to show it in."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from steered_core import SteeredCore
+
+from napari_blindspot.device import DeviceReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari import Viewer
+    from numpy.typing import NDArray
+    from pytestqt.qtbot import QtBot
+
+    from napari_blindspot._napari.panel import DenoisePanel
+
+
+@pytest.fixture
+def core(monkeypatch: pytest.MonkeyPatch) -> SteeredCore:
+    """A steered core in the place of the real one."""
+    steered = SteeredCore()
+    steered.gate.set()
+    module = ModuleType("napari_blindspot.api")
+    module.denoise_job = lambda *args, **options: steered.denoise_job(*args, **options)
+    monkeypatch.setitem(sys.modules, "napari_blindspot.api", module)
+    return steered
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Callable[[DeviceReport], None]:
+    """A device report that is there at once; returns a function that changes it."""
+    found = {"report": DeviceReport("cpu", "CPU (2 cores)")}
+    monkeypatch.setattr(
+        "napari_blindspot._napari.panel.describe_device", lambda name: found["report"]
+    )
+    return lambda report: found.update(report=report)
+
+
+@pytest.fixture
+def pixels() -> NDArray[np.uint16]:
+    """A small noisy stack, (4, 24, 32) uint16."""
+    return np.random.default_rng(0).poisson(50, (4, 24, 32)).astype(np.uint16)
+
+
+@pytest.fixture
+def open_panel(
+    make_napari_viewer_proxy: Callable[..., Viewer],
+    device: Callable[[DeviceReport], None],
+    qtbot: QtBot,
+) -> Iterator[Callable[..., Any]]:
+    """Open the panel from the manifest in a real viewer; gives (viewer, panel)."""
+    from napari_blindspot._napari.panel import LOOKING
+
+    panels = []
+
+    def opened(
+        *layers: tuple[np.ndarray, dict[str, Any]],
+    ) -> tuple[Viewer, DenoisePanel]:
+        viewer = make_napari_viewer_proxy()
+        for data, keywords in layers:
+            viewer.add_image(data, **keywords)
+        _, panel = viewer.window.add_plugin_dock_widget("napari-blindspot", "Denoise")
+        qtbot.waitUntil(lambda: panel.device_report.value != LOOKING)
+        panels.append(panel)
+        return viewer, panel
+
+    yield opened
+    for panel in panels:
+        panel.cancel()
+        qtbot.waitUntil(lambda panel=panel: not panel.running)

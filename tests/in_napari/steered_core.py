@@ -1,0 +1,81 @@
+"""A core for the tests of the panel that waits and fails when it is told to."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_blindspot.progress import Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari.layers import Image
+
+    from napari_blindspot.config import DenoiseSettings
+    from napari_blindspot.progress import CancelToken, Job
+
+
+@dataclass(frozen=True)
+class SteeredNoise:
+    gain: float = 2.0
+
+    def as_dict(self) -> dict[str, float]:
+        return {"gain": self.gain, "offset": 100.0, "read_noise": 1.5}
+
+
+@dataclass(frozen=True)
+class SteeredResult:
+    image: Any
+    uncertainty: Any = None
+    model: Any = None
+    noise: tuple[SteeredNoise, ...] = (SteeredNoise(),)
+    metrics: dict[str, Any] = field(default_factory=lambda: {"expected_psnr": 31.25})
+    path: Any = None
+    provenance: dict[str, Any] = field(default_factory=lambda: {"method": "bayesian"})
+
+
+@dataclass
+class SteeredCore:
+    """Stands for the core: yields real events, waits and fails when told to.
+
+    It trains until `gate` is set, which it is unless a test clears it.
+    """
+
+    steps: int = 400
+    error: Exception | None = None
+    gate: threading.Event = field(default_factory=threading.Event)
+    calls: list[tuple[Any, Any, Any]] = field(default_factory=list)
+    begun: threading.Event = field(default_factory=threading.Event)
+    closed: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+    def denoise_job(
+        self,
+        source: Image,
+        settings: DenoiseSettings,
+        out: Path | None,
+        cancel: CancelToken,
+    ) -> Job[SteeredResult]:
+        self.calls.append((source, settings, out))
+        self.thread = threading.current_thread()
+        try:
+            yield Progress("open", 0, 1, "steps", "The axes were guessed.")
+            yield Progress("noise", 1, 1, "steps", "Noise: gain 2.")
+            pixels = np.asarray(source.data, np.float32)
+            self.begun.set()
+            while not self.gate.wait(0.01):
+                cancel.raise_if_cancelled()
+                yield Progress("train", 1, self.steps, "steps")
+            yield Progress("train", self.steps, self.steps, "steps")
+            if self.error is not None:
+                raise self.error
+            return SteeredResult(
+                image=pixels - 1,
+                uncertainty=np.sqrt(pixels) if settings.uncertainty else None,
+            )
+        finally:
+            self.closed.set()
