@@ -22,10 +22,8 @@ from napari_blindspot import api
 from napari_blindspot.cli import app, main
 from napari_blindspot.cli_show import EventView, fact_lines, json_line
 from napari_blindspot.config import DenoiseSettings, Settings, TrainSettings
-from napari_blindspot.demo import demo_job
 from napari_blindspot.errors import Cancelled, InputError, RunError
-from napari_blindspot.progress import Progress, run
-from napari_blindspot.sample import nuclei_phantom
+from napari_blindspot.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -323,30 +321,6 @@ def test_existing_output_is_refused(
     assert main(["denoise", str(noisy_tiff), str(target), "--steps", "1"]) == 2
     assert "overwrite" in capsys.readouterr().err
     assert target.read_bytes() == b"precious"
-
-
-def test_demo_measures_itself_against_the_truth(tmp_path: Path) -> None:
-    result = run(demo_job(tmp_path / "demo", shape=(8, 48, 48), steps=1))
-    facts = json.loads(json_line(result.as_dict()))
-    for name in ("output", "uncertainty", "picture"):
-        assert Path(facts[name]).exists()
-        assert Path(facts[name]).parent == tmp_path / "demo"
-    noisy = nuclei_phantom((8, 48, 48))
-    error = np.mean((noisy.noisy - noisy.truth.astype(np.float64)) ** 2)
-    assert facts["psnr_noisy"] == pytest.approx(10 * np.log10(noisy.scale**2 / error))
-    # Even before it has learned, the network starts from a blind average.
-    assert facts["psnr_denoised"] > facts["psnr_noisy"] + 3
-    said = "\n".join(result.sentences())
-    assert f"denoised {result.psnr_denoised:.1f} dB" in said
-    assert str(result.picture) in said
-
-
-def test_demo_leaves_an_earlier_one_alone(tmp_path: Path, capsys: Capture) -> None:
-    picture = tmp_path / "before_after.png"
-    picture.write_bytes(b"precious")
-    assert main(["demo", "--out", str(tmp_path)]) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert picture.read_bytes() == b"precious"
 
 
 def wait_for_line(stream: IO[str], wanted: str) -> None:

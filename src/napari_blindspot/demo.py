@@ -113,6 +113,7 @@ def demo_job(
     OutputExistsError
         If `out` holds the results of an earlier demo and `overwrite` is false.
     """
+    out = out.absolute()
     target, picture = out / "denoised.ome.zarr", out / "before_after.png"
     _refuse_existing((target, picture), overwrite=overwrite)
     out.mkdir(parents=True, exist_ok=True)

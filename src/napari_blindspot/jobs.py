@@ -62,7 +62,7 @@ def denoise_job(
     if settings.model is not None:
         model = load_model(settings.model)
     else:
-        model = yield from train_job([stack], settings, cancel)
+        model = yield from _train([stack], settings, cancel)
     return (yield from _predict(model, stack, settings, out, cancel))
 
 
@@ -70,12 +70,34 @@ def train_job(
     sources: Sequence[Any], settings: TrainSettings, cancel: CancelToken | None = None
 ) -> Job[Model]:
     """Do the work of `train` as a generator of events."""
-    cancel = cancel or CancelToken()
-    method = get_method(settings.method)
-    device = pick_device(settings.device)
     stacks = [open_with(source, settings) for source in sources]
     if not stacks:
         raise InputError("there is no stack to train on; give at least one.")
+    for stack in stacks:
+        yield from _tell(stack)
+    return (yield from _train(stacks, settings, cancel or CancelToken()))
+
+
+def predict_job(
+    model: Model,
+    source: Any,
+    settings: PredictSettings,
+    out: Path | None = None,
+    cancel: CancelToken | None = None,
+) -> Job[Result]:
+    """Do the work of `predict` as a generator of events."""
+    stack = open_with(source, settings)
+    _check_outputs(out, stack, settings)
+    yield from _tell(stack)
+    return (yield from _predict(model, stack, settings, out, cancel or CancelToken()))
+
+
+def _train(
+    stacks: Sequence[Stack], settings: TrainSettings, cancel: CancelToken
+) -> Job[Model]:
+    """Train one network on stacks that are open and cropped already."""
+    method = get_method(settings.method)
+    device = pick_device(settings.device)
     axis = resolve_context_axis(stacks[0], settings.context)
     yield Progress("noise", 0, 1, "steps", "Estimating the noise")
     channels = measure_channels(stacks, settings)
@@ -111,20 +133,6 @@ def train_job(
         method.name,
         training_facts(trained, recipe, settings, stacks, str(device), threads),
     )
-
-
-def predict_job(
-    model: Model,
-    source: Any,
-    settings: PredictSettings,
-    out: Path | None = None,
-    cancel: CancelToken | None = None,
-) -> Job[Result]:
-    """Do the work of `predict` as a generator of events."""
-    stack = open_with(source, settings)
-    _check_outputs(out, stack, settings)
-    yield from _tell(stack)
-    return (yield from _predict(model, stack, settings, out, cancel or CancelToken()))
 
 
 def _predict(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -327,19 +329,26 @@ def test_a_device_in_order_is_not_shouted(
     assert not notes
 
 
-def test_closing_the_dock_cancels_the_run(
-    open_panel: Callable[..., Any],
+def test_closing_the_panel_cancels_the_run_and_forgets_the_panel(
+    make_napari_viewer: Callable[..., Viewer],
+    device: Callable[[DeviceReport], None],
     core: SteeredCore,
     pixels: NDArray[np.uint16],
     qtbot: QtBot,
 ) -> None:
+    viewer = make_napari_viewer()
+    viewer.add_image(pixels)
     core.gate.clear()
-    viewer, panel = open_panel((pixels, {}))
+    panel = viewer.window.add_plugin_dock_widget("napari-blindspot", "Denoise")[1]
     panel.run()
     qtbot.waitUntil(core.begun.is_set)
     viewer.window.remove_dock_widget(panel.native)
-    qtbot.addWidget(panel.native)  # nobody else owns it now
     qtbot.waitUntil(core.closed.is_set)
+    remembered = weakref.ref(panel)
+    del panel
+    qtbot.wait(100)
+    gc.collect()
+    assert remembered() is None
 
 
 def test_closing_the_viewer_cancels_the_run(

@@ -98,7 +98,7 @@ def test_plain_tiff_still_opens_without_naming_a_plugin(
 
 
 def test_sample_opens_noisy_over_truth_in_the_same_place(viewer: ViewerModel) -> None:
-    truth, noisy = viewer.open_sample("napari-blindspot", "nuclei")
+    truth, noisy = viewer.open_sample("napari-blindspot", "nuclei", shape=(4, 64, 64))
     assert (truth.name, noisy.name) == ("nuclei truth", "nuclei noisy")
     np.testing.assert_array_equal(noisy.scale, truth.scale)
     assert noisy.units == truth.units

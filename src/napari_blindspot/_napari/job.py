@@ -11,6 +11,7 @@ job ends, and tidies up, in its own thread.
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from napari_blindspot.progress import CancelToken, Job, Progress
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 RELAY_INTERVAL_S = 0.05
 """Least time between two relayed events of one stage that have no message."""
@@ -75,7 +77,8 @@ def start_job(
         Called in the GUI thread with every event that has a message or begins a
         stage, and with at most one other event per `RELAY_INTERVAL_S`.
     ended
-        Called once in the GUI thread with the outcome.
+        Called once in the GUI thread with the outcome. Bound methods are held
+        weakly: a panel that was closed is told nothing.
 
     Returns
     -------
@@ -91,8 +94,7 @@ def start_job(
         _connect={
             "yielded": progressed,
             "returned": ended,
-            # Only what fails outside the job itself comes this way.
-            "errored": lambda error: ended(Outcome(error=error)),
+            "errored": _log,
         },
     )
     worker.token = token
@@ -107,6 +109,13 @@ def denoising(job: Job[T], token: CancelToken) -> Generator[Progress, Any, Outco
         return Outcome(value=(yield from _thinned(job, token)))
     except Exception as error:
         return Outcome(error=error)
+
+
+def _log(error: Exception) -> None:
+    """Record what should not happen: `denoising` lets no exception out."""
+    # Not a closure over `ended`: napari keeps every worker until its window closes,
+    # and with it whatever its slots hold.
+    logger.error("A worker failed outside its job", exc_info=error)
 
 
 def _thinned(job: Job[T], token: CancelToken) -> Job[T]:

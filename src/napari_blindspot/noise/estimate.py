@@ -29,7 +29,8 @@ _OUTLIER = 4.0  # robust standard deviations
 _FLOOR = 0.5  # of the variance at the darkest local mean
 _LEAST_VARIANCE = 1e-12  # of the squared mean: below it only rounding is left
 _LEAST_PER_BIN = 50
-_CENSORED = 0.02  # of a bin's voxels: such a bin tells little about the noise
+_PILE = 3
+_CENSORED = 0.05  # of a bin's voxels, neighbours included: it tells too little
 # Cutting a normal distribution at 4 sigma takes this part of its variance away.
 _CUT_VARIANCE = 0.99893
 
@@ -94,7 +95,7 @@ def saturation_level(sample: NDArray[Any]) -> float:
 
     A camera that saturates piles voxels up at one highest value. Counted as
     saturated: the largest value of an integer dtype, or a highest value that at least
-    20 voxels share and that is ten times as frequent as the values just below it.
+    20 voxels share and that is three times as frequent as the values just below it.
     """
     if sample.dtype.kind not in "iu" or sample.size == 0:
         return float("inf")
@@ -104,7 +105,7 @@ def saturation_level(sample: NDArray[Any]) -> float:
     at_top = int((sample == top).sum())
     below = sample[(sample < top) & (sample >= top - max(10, top // 200))]
     distinct = max(1, np.unique(below).size)
-    if at_top >= 20 and at_top > 10 * below.size / distinct and below.size:
+    if at_top >= 20 and at_top > _PILE * below.size / distinct and below.size:
         return float(top)
     return float("inf")
 
