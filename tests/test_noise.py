@@ -62,7 +62,7 @@ def test_zero_clipped_and_saturated_voxels_are_left_out(
     planes = camera(electrons, rng, 2.0, 2.0, 3.0)  # offset too small: clips at zero
     planes = np.minimum(planes, 75).astype(np.uint16)
     assert (planes == 0).mean() > 0.005
-    assert (planes == 75).mean() > 0.005
+    assert (planes == 75).mean() > 0.001
     level = saturation_level(planes.ravel())
     assert level == 75
     noise = estimate_poisson_gaussian(list(planes), level)
