@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from _truths import GAIN, OFFSET, READ_NOISE, Case, psnr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from _truths import GAIN, OFFSET, READ_NOISE, Case, psnr
 from napari_blindspot.networks.plain import PlainUNet
 from napari_blindspot.networks.unet import initialise
 from napari_blindspot.planes import neighbours

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import tifffile
-from _data import find_data
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from _data import find_data
 
 PREFILTER = {"cells3d_nuclei": 0.8, "mesospim_c5": 0.8, "tribolium_lund": 0.0}
 """Smoothing (sigma in voxels) that takes the truth's own noise away."""

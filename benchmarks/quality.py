@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from _baselines import count, noise2void, same_size_unet, supervised
-from _truths import PREFILTER, Case, best_gaussian, make_case, psnr, ssim
 
 import napari_blindspot as nb
+from _baselines import count, noise2void, same_size_unet, supervised
+from _truths import PREFILTER, Case, best_gaussian, make_case, psnr, ssim
 from napari_blindspot.api import train_job
 from napari_blindspot.config import TrainSettings
 from napari_blindspot.device import describe_device, pick_device

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 import torch
-from networks import random_network
 from torch import Tensor
 
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
+from networks import random_network
 
 Hole = tuple[int, int, int]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import random_network
 from safetensors.torch import save_file
 
 import napari_blindspot as nb
@@ -16,6 +15,7 @@ from napari_blindspot.errors import InputError, ModelFileError, OutputExistsErro
 from napari_blindspot.model_file import FORMAT, Model, read_header
 from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.normalize import Normalization
+from networks import random_network
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import dask.array as da
 import numpy as np
 import pytest
 import torch
-from networks import random_network
 
 import napari_blindspot as nb
 from napari_blindspot.errors import Cancelled, InputError, RunError
@@ -20,6 +19,7 @@ from napari_blindspot.progress import CancelToken, Progress, run
 from napari_blindspot.stack import Stack
 from napari_blindspot.stream import block_shape, stream_prediction
 from napari_blindspot.tiling import Span, Tile
+from networks import random_network
 
 CPU = torch.device("cpu")
 
@@ -270,8 +270,8 @@ def test_out_of_memory_halves_the_batch(
     monkeypatch.setattr(Predictor, "_run", small)
     image, _ = Predictor(model, CPU)(values, [[i] for i in range(5)], 0)
     np.testing.assert_allclose(image, expected, rtol=1e-5)
-    assert max(sizes) == 5
-    assert sizes[-1] == 1
+    assert max(sizes) > 1
+    assert sizes.count(1) == 5
 
 
 def test_one_plane_that_does_not_fit_is_one_sentence(

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 _CPU_SHARE = 0.25  # of the free host memory
 _GPU_SHARE = 0.5  # of the free device memory
-_LARGEST_BATCH = 16
+# Pixels at once: a GPU wants many; a CPU wants its maps to stay in the cache, and is
+# twice as fast with one plane of 256² than with sixteen.
+_LARGEST_BATCH = {"cpu": 2**16, "cuda": 2**24, "mps": 2**22}
 
 
 class Predictor:
@@ -120,7 +122,8 @@ class Predictor:
     def _batch_size(self, pixels: int) -> int:
         if self._largest_batch is None:
             fitting = self.max_pixels() // pixels
-            self._largest_batch = max(1, min(fitting, _LARGEST_BATCH))
+            wanted = _LARGEST_BATCH[self.device.type] // pixels
+            self._largest_batch = max(1, min(fitting, wanted))
         return self._largest_batch
 
     def _bytes_per_pixel(self) -> int:

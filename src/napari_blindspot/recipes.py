@@ -5,7 +5,7 @@ The figures behind these choices are in ``docs/design.md``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_blindspot.config import NetworkSettings, Quality, Recipe
 
@@ -19,16 +19,31 @@ _CPU_LARGE = NetworkSettings(width=24, depth=3, neighbour_width=12)
 _GPU_NETWORK = NetworkSettings(width=32, depth=4, neighbour_width=16)
 _GPU_LARGE = NetworkSettings(width=48, depth=4, neighbour_width=24)
 
+_CPU = Recipe(network=_CPU_NETWORK, crop=64, batch=8, learning_rate=5e-3)
+_GPU = Recipe(network=_GPU_NETWORK, crop=96, batch=8, learning_rate=2e-3)
+
+
+def _recipe(base: Recipe, **changes: Any) -> Recipe:
+    return base.model_copy(update=changes)
+
+
 RECIPES: dict[DeviceClass, dict[Quality, Recipe]] = {
     "cpu": {
-        "fast": Recipe(network=_CPU_NETWORK, steps=600, minutes=2.5, crop=64),
-        "balanced": Recipe(network=_CPU_NETWORK, steps=3000, minutes=12, crop=64),
-        "best": Recipe(network=_CPU_LARGE, steps=6000, minutes=60, crop=96),
+        "fast": _recipe(_CPU, steps=600, minutes=2.5),
+        "balanced": _recipe(_CPU, steps=3000, minutes=12.0),
+        "best": _recipe(
+            _CPU,
+            network=_CPU_LARGE,
+            steps=6000,
+            minutes=60.0,
+            crop=96,
+            learning_rate=3e-3,
+        ),
     },
     "gpu": {
-        "fast": Recipe(network=_GPU_NETWORK, steps=600, minutes=1),
-        "balanced": Recipe(network=_GPU_NETWORK, steps=2000, minutes=4),
-        "best": Recipe(network=_GPU_LARGE, steps=6000, minutes=20, batch=12),
+        "fast": _recipe(_GPU, steps=600, minutes=1.0),
+        "balanced": _recipe(_GPU, steps=2000, minutes=4.0),
+        "best": _recipe(_GPU, network=_GPU_LARGE, steps=6000, minutes=20.0, batch=12),
     },
 }
 _UNBOUNDED = 10**9
@@ -57,16 +72,12 @@ def choose_recipe(settings: TrainSettings, device_type: str) -> Recipe:
     if settings.steps is not None:
         steps = settings.steps
         quality: Quality = "best" if steps >= recipes["best"].steps else "balanced"
-        return _with(recipes[quality], steps=steps, minutes=float(_UNBOUNDED))
+        return _recipe(recipes[quality], steps=steps, minutes=float(_UNBOUNDED))
     if settings.minutes is not None:
         large = settings.minutes >= _MINUTES_FOR_LARGE[device]
-        return _with(
+        return _recipe(
             recipes["best" if large else "balanced"],
             steps=_UNBOUNDED,
             minutes=settings.minutes,
         )
     return recipes[settings.quality or "balanced"]
-
-
-def _with(recipe: Recipe, *, steps: int, minutes: float) -> Recipe:
-    return recipe.model_copy(update={"steps": steps, "minutes": minutes})

@@ -67,22 +67,14 @@ class BlindSpotNetwork(nn.Module):
             PlainUNet(2 * context, settings.neighbour_width, depth) if context else None
         )
         self.start = BlindFilter(context)
-        hidden = 8 * width
-        # The first 1×1 layer, cut into the parts that meet each branch, so that only
-        # one branch's features need to be alive at a time.
-        self.join = nn.ModuleList(
-            nn.Conv2d(self.halfplane.out_channels, hidden, 1, bias=False)
-            for _ in range(4)
-        )
+        seen = 4 * self.halfplane.out_channels + 1
         if self.neighbour is not None:
-            self.join_neighbour = nn.Conv2d(
-                self.neighbour.out_channels, hidden, 1, bias=False
-            )
-        self.join_start = nn.Conv2d(1, hidden, 1)
+            seen += self.neighbour.out_channels
         self.head = nn.Sequential(
-            nn.LeakyReLU(LEAK),
-            nn.Conv2d(hidden, 2 * width, 1),
-            nn.LeakyReLU(LEAK),
+            nn.Conv2d(seen, 8 * width, 1),
+            nn.LeakyReLU(LEAK, inplace=True),
+            nn.Conv2d(8 * width, 2 * width, 1),
+            nn.LeakyReLU(LEAK, inplace=True),
         )
         self.last = nn.Conv2d(2 * width, 2, 1)
         self.register_buffer("spread", torch.tensor(0.1))
@@ -120,27 +112,34 @@ class BlindSpotNetwork(nn.Module):
         planes = withhold(planes, hole[0] // 2)
         start = self.start(planes, hole)
         padded = pad_high(planes, self.stride)
-        joined = self._join_branches(padded, hole)[..., :height, :width]
-        joined = joined + self.join_start(start)
-        hidden = self.head(joined)
+        maps = [*self._half_planes(padded, hole), *self._neighbours(padded)]
+        maps = [one[..., :height, :width] for one in maps]
+        hidden = self.head(torch.cat([*maps, start.to(maps[0].dtype)], dim=1))
         return self._finish(hidden, start)
 
-    def _join_branches(self, planes: Tensor, hole: Hole) -> Tensor:
+    def _half_planes(self, planes: Tensor, hole: Hole) -> list[Tensor]:
+        """Look at the centre plane in four directions, each past the hole."""
         context = self.settings.context
         centre = planes[:, context : context + 1]
-        shifts = [(hole[1] + 1) // 2, (hole[2] + 1) // 2]
-        joined: Tensor | None = None
-        for turns, join in enumerate(self.join):
-            seen = self.halfplane(torch.rot90(centre, turns, (-2, -1)))
-            # Even turns look along y, odd turns along x.
-            blind = torch.rot90(shift_down(seen, shifts[turns % 2]), -turns, (-2, -1))
-            part = join(blind)
-            joined = part if joined is None else joined + part
-        assert joined is not None
-        if self.neighbour is not None:
-            others = torch.cat([planes[:, :context], planes[:, context + 1 :]], 1)
-            joined = joined + self.join_neighbour(self.neighbour(others))
-        return joined
+        maps = []
+        # Along y, then along x: a direction and its opposite have the same shape and
+        # go through the network together.
+        for turns, size in ((0, hole[1]), (1, hole[2])):
+            both = [torch.rot90(centre, turns + half, (-2, -1)) for half in (0, 2)]
+            seen = shift_down(self.halfplane(torch.cat(both)), (size + 1) // 2)
+            maps += [
+                torch.rot90(one, -turns - half, (-2, -1))
+                for one, half in zip(seen.chunk(2), (0, 2), strict=True)
+            ]
+        return maps
+
+    def _neighbours(self, planes: Tensor) -> list[Tensor]:
+        """Look at the neighbour planes, whole."""
+        if self.neighbour is None:
+            return []
+        context = self.settings.context
+        others = torch.cat([planes[:, :context], planes[:, context + 1 :]], dim=1)
+        return [self.neighbour(others)]
 
     def _finish(self, hidden: Tensor, start: Tensor) -> Prior:
         # float32 from here on: half precision loses the small variances (A10).
