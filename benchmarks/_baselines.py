@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from _truths import GAIN, OFFSET, READ_NOISE, Case, psnr
 from napari_blindspot.networks.plain import PlainUNet
 from napari_blindspot.networks.unet import initialise
 from napari_blindspot.planes import neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ROI = 5  # Noise2Void: a masked pixel takes the value of another one this near
 _MASKED = 0.01  # of the pixels of a crop

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from _data import find_data
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PREFILTER = {"cells3d_nuclei": 0.8, "mesospim_c5": 0.8, "tribolium_lund": 0.0}
 """Smoothing (sigma in voxels) that takes the truth's own noise away."""
@@ -58,7 +61,7 @@ def load_truth(name: str, planes: int | None = None) -> NDArray[np.float32]:
 def add_noise(
     truth: NDArray[np.float32], photons: float, rng: np.random.Generator
 ) -> NDArray[np.uint16]:
-    """Record a truth with a camera: Poisson first, then Normal, for the whole volume."""
+    """Record a truth with a camera: Poisson first, then Normal, on all of it."""
     y = rng.poisson(photons * truth) / photons
     y = y + rng.normal(0, READ_NOISE / photons, truth.shape)
     grey = np.round(GAIN * photons * y + OFFSET)

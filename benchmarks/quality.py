@@ -179,7 +179,8 @@ def table(results: dict[str, Any]) -> str:
         cells = [f"{case['psnr'][c]:.2f} / {case['ssim'][c]:.3f}" for c in COLUMNS]
         name, photons = key.split("/")
         lines.append(
-            f"| {name} | {photons} | {' | '.join(cells)} | {case['expected_psnr']:.2f} |"
+            f"| {name} | {photons} | {' | '.join(cells)} "
+            f"| {case['expected_psnr']:.2f} |"
         )
     means = [
         np.mean([case["psnr"][c] for case in results["cases"].values()])
@@ -199,8 +200,8 @@ def _efforts(results: dict[str, Any]) -> list[str]:
     for key, case in results["cases"].items():
         name, photons = key.split("/")
         rows.append(
-            f"| {name} | {photons} | {case['seconds_ours']:.0f}, {case['steps_ours']} | "
-            f"{case['steps_noise2void']} | {case['steps_supervised_each_half']} | "
+            f"| {name} | {photons} | {case['seconds_ours']:.0f}, {case['steps_ours']} "
+            f"| {case['steps_noise2void']} | {case['steps_supervised_each_half']} | "
             f"{case['parameters']}, {case['parameters_unet']} |"
         )
     return rows

@@ -1,4 +1,4 @@
-"""Take a picture of the panel after a short run on the generated sample.
+"""Take a picture of the panel after a short run on a stack or the generated sample.
 
 Needs a display; without one: ``xvfb-run -a python scripts/screenshot_panel.py``.
 """
@@ -25,9 +25,9 @@ def main() -> int:
     arguments = _arguments()
     viewer = napari.Viewer(show_welcome_screen=False)
     viewer.window.resize(*arguments.window)
-    viewer.open_sample("napari-blindspot", "nuclei", shape=tuple(arguments.shape))
+    layer = _open(viewer, arguments)
     _, panel = viewer.window.add_plugin_dock_widget("napari-blindspot", "Denoise")
-    panel.layer.value = viewer.layers["nuclei noisy"]
+    panel.layer.value = layer
     panel.set_options(steps=arguments.steps, uncertainty=True)
     failures: list[Exception] = []
     panel.failed.connect(failures.append)
@@ -37,7 +37,7 @@ def main() -> int:
         print(f"The run failed: {failures[0]}", file=sys.stderr)
         return 1
     _wait(lambda: panel.device_report.value != LOOKING, arguments.timeout)
-    _arrange(viewer)
+    _arrange(viewer, layer)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     viewer.screenshot(str(arguments.out), canvas_only=False, flash=False)
     viewer.close()
@@ -47,7 +47,9 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/images/panel.png"))
+    parser.add_argument("--out", type=Path, default=Path("docs/pictures/panel.png"))
+    parser.add_argument("--stack", help="OME-TIFF or OME-Zarr [the sample]")
+    parser.add_argument("--channel", type=int, default=0, help="of the stack")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--shape", type=int, nargs=3, default=(16, 192, 192))
     parser.add_argument("--window", type=int, nargs=2, default=(1500, 900))
@@ -55,10 +57,23 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _arrange(viewer: Any) -> None:
+def _open(viewer: Any, arguments: argparse.Namespace) -> Any:
+    """Open the stack and return the layer to denoise."""
+    if arguments.stack:
+        layers = viewer.open(arguments.stack, plugin="napari-blindspot")
+        return layers[arguments.channel]
+    viewer.open_sample("napari-blindspot", "nuclei", shape=tuple(arguments.shape))
+    return viewer.layers["nuclei noisy"]
+
+
+def _arrange(viewer: Any, layer: Any) -> None:
     """Show noisy and denoised side by side."""
-    for name in ("nuclei truth", "nuclei noisy uncertainty"):
-        viewer.layers.remove(name)
+    for name in [one.name for one in viewer.layers]:
+        if name not in (layer.name, f"{layer.name} denoised"):
+            viewer.layers.remove(name)
+    # napari makes the first of several channels magenta.
+    for one in viewer.layers:
+        one.colormap, one.contrast_limits = "gray", layer.contrast_limits
     viewer.canvas.grid.enabled = True
     viewer.canvas.grid.stride = 1
     viewer.canvas.overlays.scale_bar.visible = True

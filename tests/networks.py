@@ -23,4 +23,5 @@ def random_network(
         kernel = torch.rand(network.start.kernel.shape, generator=generator) + 0.1
         network.start.kernel.copy_(kernel / kernel.sum())
         network.spread.fill_(1.0)
+        network.unit.fill_(1.0)
     return network.to(dtype).eval()

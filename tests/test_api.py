@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
@@ -11,9 +11,13 @@ import napari_blindspot as nb
 from napari_blindspot.api import describe
 from napari_blindspot.config import DenoiseSettings
 from napari_blindspot.errors import InputError, OutputExistsError
-from napari_blindspot.progress import Progress
 from napari_blindspot.sample import Phantom, nuclei_phantom
 from napari_blindspot.stack import VoxelSize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_blindspot.progress import Progress
 
 
 def psnr(image: np.ndarray, phantom: Phantom) -> float:
@@ -163,8 +167,8 @@ def test_region_and_channel_choose_what_is_denoised(rng: np.random.Generator) ->
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        pytest.param(np.zeros((3, 32, 32), np.uint16), "constant: every value is 0", id="zero"),
-        pytest.param(np.full((3, 32, 32), 7.5), "constant: every value is 7.5", id="constant"),
+        pytest.param(np.zeros((3, 32, 32), np.uint16), "every value is 0", id="zero"),
+        pytest.param(np.full((3, 32, 32), 7.5), "every value is 7.5", id="constant"),
         pytest.param(np.full((3, 32, 32), np.nan), "no finite value", id="nan"),
         pytest.param(
             np.where(np.arange(3072).reshape(3, 32, 32) % 3, 255, 9).astype(np.uint8),

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import Tensor
 
-from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from networks import random_network
+
+if TYPE_CHECKING:
+    from napari_blindspot.networks.blindspot import BlindSpotNetwork
 
 Hole = tuple[int, int, int]
 

@@ -78,7 +78,7 @@ def test_a_file_from_the_future_is_one_sentence(model: Model, tmp_path: Path) ->
     path = nb.save_model(model, tmp_path / "a.safetensors")
     facts = {**read_header(path), "format": FORMAT + 1}
     save_file(model.network.state_dict(), path, {"napari_blindspot": json.dumps(facts)})
-    with pytest.raises(ModelFileError, match="newer version .* update"):
+    with pytest.raises(ModelFileError, match=r"newer version .* update"):
         nb.load_model(path)
 
 
@@ -102,7 +102,7 @@ def test_weights_that_do_not_fit_the_header_are_refused(
 def test_a_damaged_header_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"x": torch.zeros(3)}, path, {"napari_blindspot": "{"})
-    with pytest.raises(ModelFileError, match="header .* is damaged"):
+    with pytest.raises(ModelFileError, match=r"header .* is damaged"):
         nb.load_model(path)
 
 

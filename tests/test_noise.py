@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_blindspot.errors import InputError
@@ -15,6 +16,9 @@ from napari_blindspot.noise.posterior import (
     posterior_variance,
 )
 from napari_blindspot.normalize import Normalization
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def scene(

@@ -53,6 +53,7 @@ def test_axes_of_a_bare_array_are_guessed_and_told(
     else:
         assert f"read as {axes}" in stack.notes[0]
         assert "axes=" in stack.notes[0]
+        assert f"axes={axes!r}" not in stack.notes[0]
 
 
 @pytest.mark.parametrize("axes", ["XYCZT", "ZCYX", "YXZ", "tyx"])

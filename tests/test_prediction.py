@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
@@ -20,6 +20,9 @@ from napari_blindspot.stack import Stack
 from napari_blindspot.stream import block_shape, stream_prediction
 from napari_blindspot.tiling import Span, Tile
 from networks import random_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CPU = torch.device("cpu")
 

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from napari_blindspot.errors import InputError, RunError
-from napari_blindspot.pictures import before_after
+from napari_blindspot.pictures import before_after, compare
 from napari_blindspot.sample import Phantom, nuclei_phantom, unpack_planaria
 
 if TYPE_CHECKING:
@@ -169,14 +169,8 @@ def test_picture_shows_all_panels_at_one_contrast(
     phantom: Phantom, tmp_path: Path
 ) -> None:
     planes = {"truth": phantom.truth[4], "uncertainty": np.ones((64, 64))}
-    path = before_after(
-        tmp_path / "p.png",
-        phantom.noisy[4],
-        phantom.truth[4],
-        pixel_size_um=0.3,
-        **planes,
-    )
-    picture = np.asarray(Image.open(path))
+    row = compare(phantom.noisy[4], phantom.truth[4], pixel_size_um=0.3, **planes)
+    picture = np.asarray(Image.open(before_after(tmp_path / "p.png", row)))
     side = 64 * 6
     assert picture.shape == (side + 26, 4 * side + 3 * 6)
     columns = [slice(i * (side + 6), i * (side + 6) + side) for i in range(3)]
@@ -185,18 +179,29 @@ def test_picture_shows_all_panels_at_one_contrast(
     assert not np.array_equal(picture[26:, columns[0]], truth)
 
 
-def test_scale_bar_has_the_length_it_states(tmp_path: Path) -> None:
+def test_scale_bar_has_the_length_it_states() -> None:
     dark = np.zeros((400, 400), np.float32)
-    path = before_after(tmp_path / "bar.png", dark, dark, pixel_size_um=0.5)
-    row = np.asarray(Image.open(path))[26 + 400 - 14, :400]
+    row = np.asarray(compare(dark, dark, pixel_size_um=0.5))[26 + 400 - 14, :400]
     # 50 µm is the longest round length within a third of 400 px of 0.5 µm.
     assert np.count_nonzero(row == 255) == pytest.approx(50 / 0.5, abs=1)
 
 
-def test_picture_refuses_volumes_and_unequal_planes(tmp_path: Path) -> None:
+def test_rows_of_a_picture_lie_below_each_other_in_the_given_order(
+    tmp_path: Path,
+) -> None:
+    ramp = np.linspace(0.0, 1.0, 64 * 64).reshape(64, 64)
+    wide, narrow = compare(ramp, ramp, uncertainty=ramp), compare(ramp, ramp.T)
+    picture = np.asarray(Image.open(before_after(tmp_path / "p.png", wide, narrow)))
+    assert picture.shape == (wide.height + narrow.height, wide.width)
+    np.testing.assert_array_equal(picture[: wide.height], np.asarray(wide))
+    below = picture[wide.height :]
+    np.testing.assert_array_equal(below[:, : narrow.width], np.asarray(narrow))
+    assert (below[:, narrow.width :] == 255).all()
+
+
+def test_picture_refuses_volumes_and_unequal_planes() -> None:
     plane = np.zeros((32, 32))
     with pytest.raises(InputError, match="denoised has shape"):
-        before_after(tmp_path / "p.png", plane, np.zeros((2, 32, 32)))
+        compare(plane, np.zeros((2, 32, 32)))
     with pytest.raises(InputError, match="truth has shape"):
-        before_after(tmp_path / "p.png", plane, plane, truth=np.zeros((32, 31)))
-    assert not (tmp_path / "p.png").exists()
+        compare(plane, plane, truth=np.zeros((32, 31)))

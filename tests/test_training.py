@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,6 @@ from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, Progress, run
 from napari_blindspot.recipes import RECIPES, choose_recipe
-from napari_blindspot.sample import Phantom
 from napari_blindspot.sampling import CropSampler, Source
 from napari_blindspot.training import (
     Best,
@@ -36,6 +37,9 @@ from napari_blindspot.training import (
     augment,
     train_network,
 )
+
+if TYPE_CHECKING:
+    from napari_blindspot.sample import Phantom
 
 TINY = NetworkSettings(width=4, depth=1, context=1, neighbour_width=4)
 
@@ -149,12 +153,12 @@ def test_the_start_is_better_than_a_plain_average(
 
 
 def test_training_lowers_the_held_out_score(noisy: np.ndarray) -> None:
-    recipe = Recipe(steps=60, crop=32, batch=4, checks=6, learning_rate=3e-3)
+    recipe = Recipe(steps=120, crop=32, batch=4, checks=6, learning_rate=1e-2)
     trained, events = train_tiny(noisy, recipe)
     scores = [e.metrics["held_out"] for e in events if "held_out" in e.metrics]
-    assert len(events) == trained.steps == 60
+    assert len(events) == trained.steps == 120
     assert trained.held_out == min(score for _, score in trained.history)
-    assert trained.held_out < trained.history[0][1]
+    assert trained.held_out < trained.history[0][1] - 0.02
     assert scores[-1] == trained.history[-1][1]
     assert events[-1].fraction == 1
 

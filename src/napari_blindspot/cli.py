@@ -19,6 +19,7 @@ from napari_blindspot.cli_show import (
     json_line,
     plain_console,
 )
+from napari_blindspot.cli_usage import PROGRAM, usage_lines
 from napari_blindspot.config import (
     DenoiseSettings,
     Quality,
@@ -41,7 +42,7 @@ def _version() -> str:
 
 
 app = App(
-    name="napari-blindspot",
+    name=PROGRAM,
     help="Denoise a microscopy stack with a network trained on that very stack.",
     help_epilogue=(
         "Exit codes: 0 success, 1 the run failed, 2 bad use or bad input, "
@@ -237,8 +238,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
             tokens, exit_on_error=False, print_error=False
         )
     except CycloptsError as error:
-        console.print(f"Error: {error}")
-        console.print("See what is allowed with: napari-blindspot --help")
+        for line in usage_lines(error):
+            console.print(line)
         return Exit.BAD_USE
     return guarded(
         lambda: command(*bound.args, **bound.kwargs),

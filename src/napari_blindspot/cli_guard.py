@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,20 @@ def cancel_on_interrupt() -> Iterator[CancelToken]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep the warnings that tifffile logs off the terminal.
+
+    What matters of a damaged file is said by the error that follows.
+    """
+    logger, handler = logging.getLogger("tifffile"), logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
 def guarded(command: Callable[[], None], console: Console, *, debug: bool) -> Exit:
     """Run a command and turn whatever it raises into one sentence and an exit code.
 
@@ -62,7 +77,8 @@ def guarded(command: Callable[[], None], console: Console, *, debug: bool) -> Ex
         Also show the traceback.
     """
     try:
-        command()
+        with nullcontext() if debug else quiet_libraries():
+            command()
     except (Cancelled, KeyboardInterrupt) as error:
         console.print(str(error) or "Interrupted.")
         return Exit.INTERRUPTED

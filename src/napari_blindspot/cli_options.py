@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
-from cyclopts import Group, Parameter
+from cyclopts import CoercionError, Group, Parameter
 
 from napari_blindspot.config import (
     BudgetSettings,
@@ -19,8 +19,9 @@ from napari_blindspot.config import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from cyclopts import Token
     from pydantic.fields import FieldInfo
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -72,6 +73,7 @@ def _option(kind: type[Settings], name: str) -> inspect.Parameter:
         help=field.description,
         group=_GROUPS[_defining_class(kind, name)],
         negative=(),
+        converter=_converter(field.annotation),
         show_default=_shown_default(field),
     )
     return inspect.Parameter(
@@ -80,6 +82,40 @@ def _option(kind: type[Settings], name: str) -> inspect.Parameter:
         default=field.default,
         annotation=Annotated[field.annotation, parameter],
     )
+
+
+def _converter(annotation: Any) -> Callable[[Any, Sequence[Token]], Any] | None:
+    """Return how words become whole numbers, None where there are none.
+
+    By itself cyclopts rounds 1.5 to a whole number, which hides a mistake.
+    """
+    kinds = {annotation, *get_args(annotation)}
+    if str in kinds and int in kinds:
+        return _index_or_name
+    if get_origin(annotation) is tuple and float not in kinds:
+        return _whole_numbers
+    return _whole_number if int in kinds else None
+
+
+def _whole_number(kind: Any, tokens: Sequence[Token]) -> int:
+    return _whole_numbers(kind, tokens)[0]
+
+
+def _whole_numbers(kind: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
+    try:
+        return tuple(int(token.value) for token in tokens)
+    except ValueError:
+        words = " ".join(token.value for token in tokens)
+        raise CoercionError(
+            msg=f"{tokens[0].keyword} {words} cannot be used; give whole numbers."
+            if len(tokens) > 1
+            else f"{tokens[0].keyword} {words} cannot be used; give a whole number."
+        ) from None
+
+
+def _index_or_name(kind: Any, tokens: Sequence[Token]) -> int | str:
+    word = tokens[0].value
+    return int(word) if word.lstrip("-").isdecimal() else word
 
 
 def _defining_class(kind: type[Settings], name: str) -> type[Settings]:

@@ -114,24 +114,26 @@ def _plain(value: Any) -> Any:
 
 
 def fact_lines(facts: Mapping[str, Any]) -> list[str]:
-    """Return facts as aligned lines for people, nested ones indented."""
-    width = max((len(name) for name in facts), default=0)
+    """Return facts as aligned lines for people, nested ones indented.
+
+    What is not known or empty has no line.
+    """
+    known = {name: value for name, value in _plain(facts).items() if _is_known(value)}
+    width = max((len(name) for name in known), default=0)
     return [
-        line
-        for name, value in _plain(facts).items()
-        for line in _lines_of(name, value, width)
+        line for name, value in known.items() for line in _lines_of(name, value, width)
     ]
 
 
+def _is_known(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_is_known, value.values()))
+    return value is not None and value != "" and value != []
+
+
 def _lines_of(name: str, value: Any, width: int) -> list[str]:
-    if isinstance(value, dict) and value:
-        inner = max(len(key) for key in value)
-        nested = [
-            "  " + line
-            for key, part in value.items()
-            for line in _lines_of(key, part, inner)
-        ]
-        return [name, *nested]
+    if isinstance(value, dict):
+        return [name, *("  " + line for line in fact_lines(value))]
     if isinstance(value, list) and any(isinstance(part, dict) for part in value):
         numbered = {f"{name}[{index}]": part for index, part in enumerate(value)}
         return [
@@ -144,5 +146,5 @@ def _lines_of(name: str, value: Any, width: int) -> list[str]:
 
 def _short(value: Any) -> str:
     if value is None:
-        return "-"
+        return "unknown"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

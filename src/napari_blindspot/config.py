@@ -140,8 +140,8 @@ class TrainSettings(OpenSettings, NoiseSettings, BudgetSettings, DeviceSettings)
     def _hole_is_odd(self) -> Self:
         if any(size % 2 == 0 for size in self.hole):
             raise ValueError(
-                f"hole={self.hole} has an even size; a blind spot has a centre, so give "
-                f"odd sizes such as (1, 1, 1) or (1, 1, 5)"
+                f"hole={self.hole} has an even size; a blind spot has a centre, so "
+                f"give odd sizes such as (1, 1, 1) or (1, 1, 5)"
             )
         return self
 
@@ -231,10 +231,10 @@ class Recipe(Settings):
     ema: float = 0.99
     signal_crops: float = 0.5
     holdout: float = 0.08
-    holdout_block: int = 32
-    checks: int = 30
+    holdout_block: int = 48
+    checks: int = 25
     patience: int = 8
-    least: float = 0.3
+    least: float = 0.6
     cache_bytes: int = 512 * 2**20
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from napari_blindspot import api
 from napari_blindspot.config import DenoiseSettings, Quality, parse_settings
-from napari_blindspot.errors import OutputExistsError
+from napari_blindspot.errors import InputError, OutputExistsError
 from napari_blindspot.io import uncertainty_path
-from napari_blindspot.pictures import before_after
+from napari_blindspot.pictures import before_after, compare
 from napari_blindspot.sample import Phantom, nuclei_phantom
 
 if TYPE_CHECKING:
@@ -112,11 +112,13 @@ def demo_job(
     ------
     OutputExistsError
         If `out` holds the results of an earlier demo and `overwrite` is false.
+    InputError
+        If `out` cannot be made a folder.
     """
     out = out.absolute()
     target, picture = out / "denoised.ome.zarr", out / "before_after.png"
     _refuse_existing((target, picture), overwrite=overwrite)
-    out.mkdir(parents=True, exist_ok=True)
+    _make_folder(out)
     phantom = nuclei_phantom(shape)
     settings = parse_settings(
         DenoiseSettings,
@@ -128,6 +130,16 @@ def demo_job(
     )
     result = yield from api.denoise_job(phantom.noisy, settings, target, cancel)
     return _measure(phantom, result, target, picture)
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"out={str(out)!r} cannot be made a folder ({error.strerror}); choose "
+            f"another folder with --out."
+        ) from error
 
 
 def _refuse_existing(paths: tuple[Path, ...], *, overwrite: bool) -> None:
@@ -145,14 +157,14 @@ def _measure(
     denoised = np.asarray(result.image, np.float32)
     uncertainty = np.asarray(result.uncertainty, np.float32)
     middle = denoised.shape[0] // 2
-    before_after(
-        picture,
+    row = compare(
         phantom.noisy[middle],
         denoised[middle],
         truth=phantom.truth[middle],
         uncertainty=uncertainty[middle],
         pixel_size_um=phantom.voxel_size.x,
     )
+    before_after(picture, row)
     metrics = result.metrics
     return DemoResult(
         psnr_noisy=psnr(phantom.noisy, phantom),

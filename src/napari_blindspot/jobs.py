@@ -56,6 +56,7 @@ def denoise_job(
 ) -> Job[Result]:
     """Do the work of `denoise` as a generator of events."""
     cancel = cancel or CancelToken()
+    get_method(settings.method)  # an unknown one is refused before any file is read
     stack = open_with(source, settings)
     _check_outputs(out, stack, settings)
     yield from _tell(stack)
@@ -70,9 +71,10 @@ def train_job(
     sources: Sequence[Any], settings: TrainSettings, cancel: CancelToken | None = None
 ) -> Job[Model]:
     """Do the work of `train` as a generator of events."""
-    stacks = [open_with(source, settings) for source in sources]
-    if not stacks:
+    get_method(settings.method)
+    if not sources:
         raise InputError("there is no stack to train on; give at least one.")
+    stacks = [open_with(source, settings) for source in sources]
     for stack in stacks:
         yield from _tell(stack)
     return (yield from _train(stacks, settings, cancel or CancelToken()))

@@ -117,7 +117,8 @@ def check_model_path(path: str | Path, *, overwrite: bool) -> Path:
     OutputExistsError
         If it exists and `overwrite` is False.
     InputError
-        If its folder does not exist, or the suffix belongs to another format.
+        If its folder does not exist or may not be written to, or the suffix belongs
+        to another format.
     """
     target = Path(path)
     if not target.suffix:
@@ -131,6 +132,11 @@ def check_model_path(path: str | Path, *, overwrite: bool) -> Path:
         raise InputError(
             f"The folder {target.parent} of the model file does not exist; create it "
             f"first."
+        )
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(
+            f"The folder {target.parent} of the model file may not be written to; "
+            f"choose another folder."
         )
     if target.exists() and not overwrite:
         raise OutputExistsError(
@@ -197,6 +203,8 @@ def read_header(path: str | Path) -> dict[str, Any]:
             f"There is no model file {path}; check the spelling, or make one with "
             f"'napari-blindspot train INPUT {path.name}'."
         )
+    if not os.access(path, os.R_OK):
+        raise ModelFileError(f"{path} may not be read; ask for permission to read it.")
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}

@@ -21,33 +21,61 @@ _LEAST_SIDE = 360
 _NICE_LENGTHS_UM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-def before_after(
-    path: Path,
+def before_after(path: Path, *rows: Image) -> Path:
+    """Write rows made by `compare` below each other into one PNG.
+
+    Parameters
+    ----------
+    path
+        PNG file to write; an existing one is replaced.
+    *rows
+        At least one picture.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
+    from PIL import Image
+
+    width = max(row.width for row in rows)
+    height = sum(row.height for row in rows)
+    picture = Image.new("L", (width, height), 255)
+    top = 0
+    for row in rows:
+        picture.paste(row, (0, top))
+        top += row.height
+    picture.save(path, optimize=True)
+    return path
+
+
+def compare(
     noisy: NDArray[Any],
     denoised: NDArray[Any],
     *,
     truth: NDArray[Any] | None = None,
     uncertainty: NDArray[Any] | None = None,
     pixel_size_um: float | None = None,
-) -> Path:
-    """Write planes side by side: noisy, denoised, and truth and uncertainty if given.
+    title: str = "",
+) -> Image:
+    """Lay planes side by side: noisy, denoised, and truth and uncertainty if given.
 
     Noisy, denoised and truth share contrast limits, taken from the denoised plane;
-    the uncertainty has its own, from 0 up.
+    the uncertainty has its own, from 0 up. The labels say which.
 
     Parameters
     ----------
-    path
-        PNG file to write; an existing one is replaced.
     noisy, denoised, truth, uncertainty
         Planes (Y, X) of the same shape, data units. NaN is drawn black.
     pixel_size_um
         Distance between pixel centres in µm, for a scale bar.
+    title
+        What the planes show, put before each label.
 
     Returns
     -------
-    Path
-        `path`.
+    Image
+        Grey picture, for `before_after`.
 
     Raises
     ------
@@ -58,13 +86,14 @@ def before_after(
     panels = {"noisy": noisy, "denoised": denoised}
     panels |= {name: plane for name, plane in optional.items() if plane is not None}
     _check_panels(panels)
-    limits = _limits(denoised)
+    limits = dict.fromkeys(panels, _limits(denoised))
+    if uncertainty is not None:
+        limits["uncertainty"] = _limits(uncertainty, 0.0)
     shown = {
-        name: _grey(plane, *(_limits(plane, 0.0) if name == "uncertainty" else limits))
+        _label(title, name, *limits[name]): _grey(plane, *limits[name])
         for name, plane in panels.items()
     }
-    _side_by_side(shown, pixel_size_um).save(path)
-    return path
+    return _side_by_side(shown, pixel_size_um)
 
 
 def _check_panels(panels: dict[str, NDArray[Any]]) -> None:
@@ -80,6 +109,10 @@ def _check_panels(panels: dict[str, NDArray[Any]]) -> None:
 def _limits(plane: NDArray[Any], low: float | None = None) -> tuple[float, float]:
     darkest, brightest = np.nanpercentile(plane, [0.5, 99.8])
     return float(darkest) if low is None else low, float(brightest)
+
+
+def _label(title: str, name: str, low: float, high: float) -> str:
+    return f"{title} {name}, {low:.3g} to {high:.3g}".lstrip()
 
 
 def _grey(plane: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 DeviceClass = Literal["cpu", "gpu"]
 
-_CPU_NETWORK = NetworkSettings(width=12, depth=3, neighbour_width=8)
-_CPU_LARGE = NetworkSettings(width=24, depth=3, neighbour_width=12)
+_CPU_NETWORK = NetworkSettings(width=8, depth=3, neighbour_width=16)
+_CPU_MIDDLE = NetworkSettings(width=12, depth=3, neighbour_width=16)
+_CPU_LARGE = NetworkSettings(width=24, depth=3, neighbour_width=24)
 _GPU_NETWORK = NetworkSettings(width=32, depth=4, neighbour_width=16)
 _GPU_LARGE = NetworkSettings(width=48, depth=4, neighbour_width=24)
 
-_CPU = Recipe(network=_CPU_NETWORK, crop=64, batch=8, learning_rate=5e-3)
+_CPU = Recipe(network=_CPU_NETWORK, crop=64, batch=2, learning_rate=3e-3)
 _GPU = Recipe(network=_GPU_NETWORK, crop=96, batch=8, learning_rate=2e-3)
 
 
@@ -29,15 +30,15 @@ def _recipe(base: Recipe, **changes: Any) -> Recipe:
 
 RECIPES: dict[DeviceClass, dict[Quality, Recipe]] = {
     "cpu": {
-        "fast": _recipe(_CPU, steps=600, minutes=2.5),
-        "balanced": _recipe(_CPU, steps=3000, minutes=12.0),
+        "fast": _recipe(_CPU, steps=2500, minutes=2.5),
+        "balanced": _recipe(_CPU, network=_CPU_MIDDLE, steps=10_000, minutes=12.0),
         "best": _recipe(
             _CPU,
             network=_CPU_LARGE,
-            steps=6000,
+            steps=30_000,
             minutes=60.0,
             crop=96,
-            learning_rate=3e-3,
+            learning_rate=2e-3,
         ),
     },
     "gpu": {
@@ -47,7 +48,6 @@ RECIPES: dict[DeviceClass, dict[Quality, Recipe]] = {
     },
 }
 _UNBOUNDED = 10**9
-_MINUTES_FOR_LARGE = {"cpu": 30.0, "gpu": 5.0}
 
 
 def choose_recipe(settings: TrainSettings, device_type: str) -> Recipe:
@@ -70,14 +70,12 @@ def choose_recipe(settings: TrainSettings, device_type: str) -> Recipe:
     device: DeviceClass = "cpu" if device_type == "cpu" else "gpu"
     recipes = RECIPES[device]
     if settings.steps is not None:
-        steps = settings.steps
-        quality: Quality = "best" if steps >= recipes["best"].steps else "balanced"
-        return _recipe(recipes[quality], steps=steps, minutes=float(_UNBOUNDED))
+        # As large as the largest recipe whose steps are within the budget.
+        fitting = [one for one in recipes.values() if one.steps <= settings.steps]
+        recipe = fitting[-1] if fitting else recipes["fast"]
+        return _recipe(recipe, steps=settings.steps, minutes=float(_UNBOUNDED))
     if settings.minutes is not None:
-        large = settings.minutes >= _MINUTES_FOR_LARGE[device]
-        return _recipe(
-            recipes["best" if large else "balanced"],
-            steps=_UNBOUNDED,
-            minutes=settings.minutes,
-        )
+        fitting = [one for one in recipes.values() if one.minutes <= settings.minutes]
+        recipe = fitting[-1] if fitting else recipes["fast"]
+        return _recipe(recipe, steps=_UNBOUNDED, minutes=settings.minutes)
     return recipes[settings.quality or "balanced"]

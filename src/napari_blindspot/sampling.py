@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 8 * 2**20
 _LEAST_BLOCK_SIDE = 128
+_LEAST_HELD_OUT = 0.2  # of the voxels of a held-out crop
 _CANDIDATES = 3  # crops looked at for each crop that is drawn towards signal
 
 
@@ -209,22 +210,29 @@ class CropSampler:
         return self._batch(places, held_out=False)
 
     def held_out(self, count: int = 16) -> Batch:
-        """Return the fixed crops whose held-out voxels alone count."""
+        """Return fixed crops around held-out blocks; only held-out voxels count."""
         rng = np.random.default_rng([self.seed, 2])
         found: list[Place] = []
-        spare: list[tuple[int, Place]] = []
-        for _ in range(count * 40):
+        for _ in range(count * 200):
             if len(found) == count:
                 break
-            place = self._anywhere(rng)
-            held = int(self._held_out_mask(place).sum())
-            if held >= self.recipe.holdout_block**2:
+            place = self._around_block(self._anywhere(rng))
+            if self._held_out_mask(place).mean() >= _LEAST_HELD_OUT:
                 found.append(place)
-            elif held:
-                spare.append((held, place))
-        spare.sort(key=lambda pair: -pair[0])
-        found += [place for _, place in spare[: count - len(found)]]
         return self._batch(found or [self._anywhere(rng)], held_out=bool(found))
+
+    def _around_block(self, place: Place) -> Place:
+        """Move a crop so that the block of its middle lies in its middle."""
+        side, crop = self.recipe.holdout_block, self.crop
+        corner = []
+        for start, length in zip(
+            (place.y, place.x),
+            self.sources[place.source].series.shape[1:],
+            strict=True,
+        ):
+            middle = (start + crop // 2) // side * side + side // 2
+            corner.append(min(max(middle - crop // 2, 0), length - crop))
+        return Place(place.source, place.plane, *corner)
 
     def _anywhere(self, rng: np.random.Generator) -> Place:
         source = int(rng.choice(len(self.sources), p=self._weights))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_blindspot.sampling import Batch, CropSampler
 
 _START_CROPS = 48
-_HELD_OUT_CROPS = 24
+_HELD_OUT_CROPS = 32
 _LEAST_STEPS_BETWEEN_CHECKS = 10
 _BETAS = (0.9, 0.99)  # Laine et al. 2019
 _LEAST_GAIN = 1e-5  # nats by which a check must be better to count
@@ -160,7 +160,9 @@ def train_network(
     fit_start(network, *trainer.on_cpu(sampler.draw(_START_CROPS)))
     trainer.restart()
     clock, best, step, spent = Clock(recipe), Best(), 0, 0.0
-    best.update(0, trainer.score(held_out), trainer.average)
+    best.update(0, trainer.score(held_out), trainer.average)  # the blind filter alone
+    network.wake()
+    trainer.restart()
     while spent < 1 and not best.is_over(recipe, spent):
         cancel.raise_if_cancelled()
         loss = trainer.step(augment(sampler.draw(), rng), spent)

@@ -90,6 +90,12 @@ def test_a_choice_that_is_not_offered_is_named(
         form.set_options(**options)
 
 
+def test_none_takes_a_setting_back_to_its_default(form: DenoiseForm) -> None:
+    form.set_options(axes="ZYX")
+    form.set_options(axes=None)
+    assert form.settings().axes is None
+
+
 def test_the_last_budget_wins(form: DenoiseForm) -> None:
     form.set_options(steps=30)
     assert form.settings().steps == 30

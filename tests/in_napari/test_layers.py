@@ -18,6 +18,7 @@ from napari_blindspot._napari.layers import (
 )
 from napari_blindspot.config import DenoiseSettings
 from napari_blindspot.errors import InputError
+from napari_blindspot.io import open_stack
 
 if TYPE_CHECKING:
     from typing import Any
@@ -143,6 +144,18 @@ def test_result_in_canonical_order_is_turned_back_onto_its_source(
     axes = "XYCT" if named_by == "argument" else None
     canonical = data.transpose(3, 2, 1, 0)
     ((turned, keywords, _),) = result_layers(_result(canonical), source_of(layer, axes))
+    np.testing.assert_array_equal(turned, data)
+    np.testing.assert_array_equal(keywords["scale"], layer.scale)
+
+
+def test_result_of_a_layer_without_labels_lies_on_it_as_its_axes_were_guessed() -> None:
+    # What napari makes of a TZCYX file: no labels, and the third axis is the channel.
+    data = np.random.default_rng(0).random((3, 11, 2, 16, 17)).astype(np.float32)
+    layer = Image(data)
+    stack = open_stack(layer)
+    assert stack.axes == "TCZYX"
+    result = _result(np.asarray(stack.data))
+    ((turned, keywords, _),) = result_layers(result, source_of(layer))
     np.testing.assert_array_equal(turned, data)
     np.testing.assert_array_equal(keywords["scale"], layer.scale)
 

@@ -171,7 +171,8 @@ class DenoiseForm(Container[Widget]):
                 f"{', '.join(self._fields())}."
             )
         try:
-            fields[name].value = value
+            # None stands for the default, which a text field shows as empty.
+            fields[name].value = "" if value is None else value
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"{name}={value!r} cannot be chosen in the panel: {error}."

@@ -12,7 +12,8 @@ import numpy as np
 
 from napari_blindspot._napari.time_left import duration
 from napari_blindspot.errors import InputError
-from napari_blindspot.io.axes import letter
+from napari_blindspot.io.arrays import find_in_layer
+from napari_blindspot.io.axes import resolve_axes
 from napari_blindspot.stack import AXES
 
 if TYPE_CHECKING:
@@ -76,25 +77,29 @@ def source_of(layer: Image, axes: str | None = None) -> Source:
     layer
         The layer to denoise.
     axes
-        Axes of its data as the user gave them; by default its axis labels count.
+        Axes of its data as the user gave them; by default its axis labels count, or
+        what the core will guess without them.
+
+    Raises
+    ------
+    InputError
+        If the layer shows colours or its axes cannot be known.
     """
     _, state, _ = layer.as_layer_data_tuple()
-    labelled = "".join(letter(label) for label in state["axis_labels"])
+    found = find_in_layer(layer)
+    letters, _ = resolve_axes(found.axes, found.pixels.shape, axes)
     return Source(
         name=layer.name,
         shape=tuple(int(n) for n in layer.data.shape),
         itemsize=np.dtype(layer.dtype).itemsize,
-        order=_canonical_places(axes or labelled, layer.ndim),
+        order=_canonical_places(letters),
         geometry={key: state[key] for key in GEOMETRY},
         looks={key: state[key] for key in LOOKS if key in state},
     )
 
 
-def _canonical_places(axes: str, ndim: int) -> tuple[int, ...]:
+def _canonical_places(axes: str) -> tuple[int, ...]:
     """Return where each dimension stands once they are in the order TCZYX."""
-    axes = axes.upper()
-    if len(axes) != ndim or len(set(axes)) != ndim or not set(axes) <= set(AXES):
-        return tuple(range(ndim))
     canonical = sorted(axes, key=AXES.index)
     return tuple(canonical.index(axis) for axis in axes)
 

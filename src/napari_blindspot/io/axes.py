@@ -78,7 +78,8 @@ def _guess_all(shape: tuple[int, ...]) -> tuple[str, tuple[str, ...]]:
     axes, why = _guess(shape)
     if len(shape) == 2:
         return axes, ()
-    other = {3: "TYX", 4: "TZYX", 5: "TZCYX"}[len(shape)]
+    others = {3: ("TYX", "ZYX"), 4: ("TZYX", "CZYX"), 5: ("TZCYX", "TCZYX")}
+    other = next(one for one in others[len(shape)] if one != axes)
     return axes, (
         f"axes were not given; a {len(shape)}D array of shape {shape} is read as "
         f"{axes}{why}; pass axes={other!r} (or what it is) if that is wrong.",

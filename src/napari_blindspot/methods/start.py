@@ -29,12 +29,12 @@ _LEAST_SPREAD = 0.02  # of the noise variance: the prior is never certain at fir
 def fit_start(
     network: BlindSpotNetwork, planes: Tensor, target: Tensor, noise: Noise
 ) -> None:
-    """Set the network's blind filter and the spread of its first prior.
+    """Set the network's blind filter and the scales of its answers.
 
     Parameters
     ----------
     network
-        Its `start` and `spread` are set in place.
+        Its `start`, `unit` and `spread` are set in place.
     planes
         (N, 2·context + 1, S, S) crops in network units.
     target
@@ -63,9 +63,11 @@ def fit_start(
     kernel = sum(
         float(w) * mask / mask.sum() for w, mask in zip(weights, masks, strict=True)
     )
-    residual = float(np.mean((y - rings @ weights) ** 2 - n))
+    squares = float(np.mean((y - rings @ weights) ** 2))
     network.start.kernel.copy_(torch.as_tensor(kernel)[None])
-    network.spread.fill_(max(residual, _LEAST_SPREAD * float(n.mean())) ** 0.5)
+    noise_part = float(n.mean())
+    network.unit.fill_(squares**0.5)
+    network.spread.fill_(max(squares - noise_part, _LEAST_SPREAD * noise_part) ** 0.5)
 
 
 def solve_weights(

@@ -7,8 +7,12 @@ The centre plane is seen through four half-planes, the neighbour planes whole::
     all planes ──► blind filter (fixed) ──┬─────────────────────────┤
                                           │                      1×1 head
                                           ▼                         │
-                              mean  μ = filter + spread · h₀ ◄──────┤
+                              mean  μ = filter + unit · h₀ ◄────────┤
                               variance v = spread² · softplus(h₁) ◄─┘
+
+``unit`` is the spread of the noisy values around the filter's answer, ``spread`` that
+of the clean ones: both are measured (`methods.start`), so that one learning rate fits
+every noise level.
 """
 
 from __future__ import annotations
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from napari_blindspot.config import NetworkSettings
 
 Hole = tuple[int, int, int]
+
+_FIRST_SAY = 0.3  # rms of the first correction, in units
 
 
 class Prior(NamedTuple):
@@ -57,6 +63,7 @@ class BlindSpotNetwork(nn.Module):
     """
 
     spread: Tensor
+    unit: Tensor
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
@@ -78,8 +85,20 @@ class BlindSpotNetwork(nn.Module):
         )
         self.last = nn.Conv2d(2 * width, 2, 1)
         self.register_buffer("spread", torch.tensor(0.1))
+        self.register_buffer("unit", torch.tensor(0.1))
         initialise(self)
         nn.init.zeros_(self.last.weight)  # the first answer is the blind filter's
+
+    def wake(self) -> None:
+        """Let the branches have a small say before training.
+
+        With a last layer of zeros the network starts at a saddle: the blind filter is
+        the best linear answer already, random features tell nothing that it missed,
+        and they learn nothing while nobody listens. Measured at 5 photons: no progress
+        in the first half of the budget without this.
+        """
+        std = _FIRST_SAY / self.last.in_channels**0.5
+        nn.init.normal_(self.last.weight[:1], std=std)
 
     @property
     def stride(self) -> int:
@@ -146,7 +165,7 @@ class BlindSpotNetwork(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             weight = self.last.weight
             out = functional.conv2d(hidden.to(weight.dtype), weight, self.last.bias)
-            mean = start[:, 0] + self.spread * out[:, 0]
+            mean = start[:, 0] + self.unit * out[:, 0]
             variance = self.spread**2 * functional.softplus(out[:, 1])
         return Prior(mean, variance + 1e-10)
 

@@ -1,0 +1,106 @@
+"""Bad use of the shell: the sentence names the word, and no work is begun."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from napari_blindspot import api
+from napari_blindspot.cli import main
+from napari_blindspot.cli_guard import quiet_libraries
+from napari_blindspot.cli_show import fact_lines
+from napari_blindspot.model_file import load_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Capture = pytest.CaptureFixture[str]
+    Patch = pytest.MonkeyPatch
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        pytest.param("", "INPUT is missing", id="no-input"),
+        pytest.param("a.tif", "OUTPUT is missing", id="no-output"),
+        pytest.param("a b c", "nothing is expected at 'c'", id="too-many"),
+        pytest.param("a b --hole 1 1", "--hole needs 3 values", id="too-few-sizes"),
+        pytest.param("a b --steps", "--steps needs a value", id="no-value"),
+        pytest.param("a b --steps 1.5", "--steps 1.5 cannot be used", id="half-step"),
+        pytest.param("a b --hole 1 1 1.5", "1 1 1.5 cannot be used", id="half-voxel"),
+        pytest.param("a b --stepz 3", "--steps", id="misspelt"),
+    ],
+)
+def test_bad_words_are_named_with_the_help_to_read(
+    words: str, sentence: str, capsys: Capture
+) -> None:
+    assert main(["denoise", *words.split()]) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert sentence in error
+    assert hint.endswith("napari-blindspot denoise --help")
+
+
+@pytest.mark.parametrize(
+    ("word", "channel"), [("2", 2), ("GFP", "GFP"), ("1.5", "1.5")]
+)
+def test_a_channel_is_an_index_only_as_a_whole_number(
+    word: str, channel: int | str, monkeypatch: Patch
+) -> None:
+    seen: list[int | str | None] = []
+    monkeypatch.setattr(
+        api, "denoise_job", lambda _, settings, *rest: seen.append(settings.channel)
+    )
+    main(["denoise", "a.tif", "b.tif", "--channel", word])
+    assert seen == [channel]
+
+
+@pytest.mark.parametrize("command", ["denoise in.tif out.tif", "train in.tif m.safet"])
+def test_unknown_method_is_refused_before_the_input_is_looked_for(
+    command: str, tmp_path: Path, capsys: Capture
+) -> None:
+    words = command.replace("m.safet", str(tmp_path / "m.safetensors"))
+    assert main([*words.split(), "--method", "magic"]) == 2
+    assert "method='magic' is not known; choose one of" in capsys.readouterr().err
+
+
+def test_model_in_a_locked_folder_is_refused_before_training(
+    tmp_path: Path, monkeypatch: Patch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert main(["train", "in.tif", str(tmp_path / "m.safetensors")]) == 2
+    assert "may not be written to" in capsys.readouterr().err
+
+
+def test_model_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"secret")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ValueError, match="may not be read"):
+        load_model(path)
+
+
+def test_demo_folder_that_is_a_file_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "taken"
+    path.write_text("precious")
+    assert main(["demo", "--out", str(path)]) == 2
+    assert "choose another folder with --out" in capsys.readouterr().err
+    assert path.read_text() == "precious"
+
+
+def test_logged_warnings_of_tifffile_stay_off_the_terminal() -> None:
+    # Python prints a warning of a logger without handlers on stderr.
+    logger = logging.getLogger("tifffile")
+    before = list(logger.handlers)
+    with quiet_libraries():
+        (added,) = (one for one in logger.handlers if one not in before)
+        assert isinstance(added, logging.NullHandler)
+    assert logger.handlers == before
+
+
+def test_facts_that_are_not_known_have_no_line() -> None:
+    facts = {"a": None, "b": [], "c": "", "d": {"z": None}, "gain": 2.0, "n": 0}
+    assert fact_lines(facts) == ["gain  2", "n     0"]
