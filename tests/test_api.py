@@ -154,7 +154,7 @@ def test_few_planes_use_fewer_neighbours_and_say_so(phantom: Phantom) -> None:
     events: list[Progress] = []
     model = nb.train(phantom.noisy[:3], axes="ZYX", steps=1, on_progress=events.append)
     assert model.settings.context == 1
-    assert any("3 planes along Z: 1 neighbour" in e.message for e in events)
+    assert any("3 planes along Z: 1 neighbour plane" in e.message for e in events)
 
 
 def test_region_and_channel_choose_what_is_denoised(rng: np.random.Generator) -> None:

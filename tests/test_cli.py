@@ -231,7 +231,7 @@ def test_a_terminal_shows_bars_with_time_left() -> None:
     screen = shown(terminal=True)
     assert "Training" in screen
     assert "━" in screen
-    assert "1/4 blocks" in screen
+    assert "25 %" in screen
     assert "left" in screen
 
 

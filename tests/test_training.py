@@ -171,7 +171,7 @@ def test_best_weights_are_kept_not_the_last(noisy: np.ndarray) -> None:
     trainer = Trainer(trained.network, wild, torch.device("cpu"))
     series = plane_series(open_stack(noisy, axes="ZYX"), "z")
     source = Source(series[0], Normalization(0.0, 1.0), NetworkNoise(0.0, 0.04, 0.01))
-    held_out = CropSampler([source], 1, wild, 2, 0).held_out(24)
+    held_out = CropSampler([source], 1, wild, 2, 0).held_out(32)
     assert trainer.score(held_out) == pytest.approx(trained.held_out, abs=1e-4)
     assert trained.held_out < max(score for _, score in trained.history)
 

@@ -44,7 +44,7 @@ class EventView:
         self._bars = Bars(
             TextColumn("{task.description:<20}"),
             BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
+            TextColumn("{task.percentage:3.0f} %"),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=self._console,
@@ -70,9 +70,7 @@ class EventView:
         if event.stage not in self._tasks:
             self._begin(event)
         task = self._tasks[event.stage]
-        self._bars.update(
-            task, completed=event.done, total=event.total, unit=event.unit
-        )
+        self._bars.update(task, completed=event.done, total=event.total)
         if event.message and event.message not in self._said:
             self._said.add(event.message)
             self._console.print(event.message)
@@ -89,9 +87,7 @@ class EventView:
         self._said.add(title)
         if not self._console.is_terminal:
             self._console.print(title)
-        self._tasks[event.stage] = self._bars.add_task(
-            title, total=event.total, unit=event.unit
-        )
+        self._tasks[event.stage] = self._bars.add_task(title, total=event.total)
 
 
 def json_line(facts: Mapping[str, Any]) -> str:

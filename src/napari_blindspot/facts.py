@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from napari_blindspot.training import Trained
 
 
+LEAST_RESIDUAL = 0.85
+"""Of the variance that the noise model explains; below it the noise is correlated."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
     """A denoised stack.
@@ -45,7 +49,8 @@ class Result:
         Noise model of each channel.
     metrics
         ``device``, ``seconds_train``, ``seconds_predict``, ``voxels_per_second``,
-        ``expected_psnr`` (dB, None if unknown), ``peak_memory_bytes`` and more.
+        ``expected_psnr`` (dB, mean over channels, None if unknown or not to be
+        trusted), ``peak_memory_bytes`` and more.
     path
         The file it was written to, if any.
     provenance
@@ -67,6 +72,8 @@ def run_metrics(
     """Return what a run measured: device, times, quality, memory."""
     training = model.provenance.get("training", {})
     trained_here = getattr(settings, "model", True) is None
+    expected = seen.expected_psnr() if noise_fits(model) else []
+    known = [psnr for psnr in expected if psnr is not None]
     return {
         "device": describe_device(settings.device).name,
         "seconds_train": training.get("seconds", 0.0) if trained_here else 0.0,
@@ -74,10 +81,21 @@ def run_metrics(
         "stopped_by": training.get("stopped") if trained_here else None,
         "seconds_predict": seconds,
         "voxels_per_second": stack.n_voxels / seconds,
-        "expected_psnr": seen.expected_psnr(),
-        "posterior_variance": seen.variance / seen.voxels if seen.voxels else None,
+        "expected_psnr": sum(known) / len(known) if known else None,
+        "expected_psnr_per_channel": expected or None,
+        "normalised_residual": training.get("normalised_residual"),
         "peak_memory_bytes": peak_memory_bytes(),
     }
+
+
+def noise_fits(model: Model) -> bool:
+    """Return whether held-out voxels scatter about as much as the model says.
+
+    Where they scatter much less, neighbours share their noise and the posterior's
+    promise is empty.
+    """
+    residual = model.provenance.get("training", {}).get("normalised_residual")
+    return residual is None or residual > LEAST_RESIDUAL
 
 
 def provenance_of(
@@ -113,6 +131,7 @@ def training_facts(
             "steps": trained.steps,
             "seconds": trained.seconds,
             "held_out_score": trained.held_out,
+            "normalised_residual": trained.residual,
             "stopped": trained.stopped,
             "crop": recipe.crop,
             "batch": recipe.batch,
@@ -162,7 +181,8 @@ def describe(path: str | Path) -> dict[str, Any]:
         If the file cannot be read.
     """
     if Path(path).suffix == ".safetensors":
-        return {"kind": "model", "path": str(path), **read_header(path)}
+        header = read_header(path)
+        return {**header, "kind": "model", "role": header["kind"], "path": str(path)}
     stack = open_stack(path)
     facts = {
         "kind": "stack",

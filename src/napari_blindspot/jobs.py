@@ -15,7 +15,13 @@ import torch
 from napari_blindspot.channels import Channel, measure_channels
 from napari_blindspot.device import fixed_threads, measured_threads, pick_device
 from napari_blindspot.errors import InputError
-from napari_blindspot.facts import Result, provenance_of, run_metrics, training_facts
+from napari_blindspot.facts import (
+    Result,
+    noise_fits,
+    provenance_of,
+    run_metrics,
+    training_facts,
+)
 from napari_blindspot.io import check_output, open_sink, open_stack, uncertainty_path
 from napari_blindspot.methods import get_method
 from napari_blindspot.model_file import Model, load_model
@@ -46,6 +52,13 @@ if TYPE_CHECKING:
     )
     from napari_blindspot.io import Sink
     from napari_blindspot.stack import Stack
+
+
+_CORRELATED = (
+    "Neighbouring voxels share their noise (the stack was resampled, compressed or "
+    "filtered?): part of the noise is kept, and the uncertainty is too small; try a "
+    "larger blind spot, e.g. hole z y x = 1 3 3"
+)
 
 
 def denoise_job(
@@ -127,7 +140,7 @@ def _train(
             seed=settings.seed,
             cancel=cancel,
         )
-    return Model(
+    model = Model(
         trained.network,
         tuple(channel.scale for channel in channels),
         tuple(channel.noise for channel in channels),
@@ -135,6 +148,9 @@ def _train(
         method.name,
         training_facts(trained, recipe, settings, stacks, str(device), threads),
     )
+    if not noise_fits(model):
+        yield Progress("train", 100, 100, "%", _CORRELATED)
+    return model
 
 
 def _predict(
@@ -257,16 +273,18 @@ def _check_outputs(out: Path | None, stack: Stack, settings: PredictSettings) ->
 
 
 def _series_for(model: Model, stack: Stack) -> tuple[PlaneSeries, ...]:
-    axis = resolve_context_axis(stack, model.context_axis)
-    series = plane_series(stack, axis)
     context = model.settings.context
-    if usable_context(series[0].shape[0], context) < context:
-        raise InputError(
-            f"the model uses {context} neighbour planes on either side, so it needs at "
-            f"least {2 * context} planes along {series[0].axis}, but the stack has "
-            f"{series[0].shape[0]}; train on this stack instead."
-        )
-    return series
+    if context:
+        axis = model.context_axis.upper()
+        planes = stack.sizes[axis]
+        if usable_context(planes, context) < context:
+            raise InputError(
+                f"the model was trained with {context} neighbour planes on either side "
+                f"along {axis}, so it needs at least {2 * context} of them, but the "
+                f"stack ({stack.axes}, shape {stack.shape}) has {planes}; train on "
+                f"this stack instead, or name its axes with axes=."
+            )
+    return plane_series(stack, resolve_context_axis(stack, model.context_axis))
 
 
 def _fit_recipe(
@@ -279,13 +297,14 @@ def _fit_recipe(
     network = recipe.network.model_copy(
         update={"context": context, "hole": settings.hole}
     )
-    note = (
-        f"{planes} plane{'s' if planes > 1 else ''} along {series[0].axis}: "
-        f"{context or 'no'} neighbour planes on either side are used instead of "
-        f"{wanted}"
-        if context < wanted
-        else ""
-    )
+    note = ""
+    if context < wanted:
+        note = (
+            "a single plane: no neighbour planes are used"
+            if planes == 1
+            else f"{planes} planes along {series[0].axis}: {context} neighbour plane "
+            f"on either side is used instead of {wanted}"
+        )
     return recipe.model_copy(update={"network": network}), note
 
 

@@ -17,11 +17,13 @@ from napari_blindspot.errors import RunError
 from napari_blindspot.methods.bayesian import Noise, posterior
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from napari_blindspot.model_file import Model
+
+    Groups = Sequence[Sequence[int]]
 
 _CPU_SHARE = 0.25  # of the free host memory
 _GPU_SHARE = 0.5  # of the free device memory
@@ -51,9 +53,25 @@ class Predictor:
         self._largest_batch: int | None = None
 
     def __call__(
-        self, planes: NDArray[Any], groups: Sequence[Sequence[int]], channel: int
+        self, planes: NDArray[Any], groups: Groups, channel: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Denoise some planes of a tile.
+        """Denoise some planes of a tile, all at once; arguments as in `batches`.
+
+        Returns
+        -------
+        mean, std
+            (len(groups), Y, X) float32, posterior mean and standard deviation.
+        """
+        mean = np.empty((len(groups), *planes.shape[1:]), np.float32)
+        std = np.empty_like(mean)
+        for part, some_mean, some_std in self.batches(planes, groups, channel):
+            mean[part], std[part] = some_mean, some_std
+        return mean, std
+
+    def batches(
+        self, planes: NDArray[Any], groups: Groups, channel: int
+    ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
+        """Denoise some planes of a tile, batch by batch.
 
         Parameters
         ----------
@@ -66,10 +84,11 @@ class Predictor:
         channel
             Which scale and noise model of the model belong to the planes.
 
-        Returns
-        -------
-        mean, std
-            (len(groups), Y, X) float32, posterior mean and standard deviation.
+        Yields
+        ------
+        part, mean, std
+            Which of `groups`, and their posterior mean and standard deviation,
+            (batch, Y, X) float32 in data units.
 
         Raises
         ------
@@ -80,23 +99,20 @@ class Predictor:
         finite = np.isfinite(planes)
         t = np.where(finite, scale.forward(planes), np.float32(0))
         index = np.asarray(groups)
-        mean = np.empty((len(index), *planes.shape[1:]), np.float32)
-        std = np.empty_like(mean)
         start = 0
         while start < len(index):
             size = self._batch_size(planes.shape[1] * planes.shape[2])
-            part = slice(start, start + size)
+            part = slice(start, min(start + size, len(index)))
             try:
-                mean[part], std[part] = self._run(t[index[part]], channel)
+                mean, std = self._run(t[index[part]], channel)
             except torch.OutOfMemoryError:
                 self._shrink(size, planes.shape[1:])
                 continue
-            start += size
-        mean, std = scale.inverse(mean), std * np.float32(scale.scale)
-        unknown = ~finite[index[:, self.context]]
-        mean[unknown] = np.nan
-        std[unknown] = np.nan
-        return mean, std
+            missing = ~finite[index[part, self.context]]
+            mean, std = scale.inverse(mean), std * np.float32(scale.scale)
+            mean[missing] = std[missing] = np.nan
+            yield part, mean, std
+            start = part.stop
 
     def _run(
         self, t: NDArray[np.float32], channel: int

@@ -34,8 +34,8 @@ _SAMPLE = 4096  # values kept of each block, for the range of the image
 
 
 @dataclass(slots=True)
-class Seen:
-    """What was learnt of the result while it streamed by, in data units.
+class ChannelSeen:
+    """What was learnt of one channel's result while it streamed by, in data units.
 
     Parameters
     ----------
@@ -51,14 +51,6 @@ class Seen:
     variance: float = 0.0
     sample: list[NDArray[np.float32]] = field(default_factory=list)
 
-    def add(self, mean: NDArray[np.float32], std: NDArray[np.float32]) -> None:
-        """Take one block into account."""
-        finite = np.isfinite(mean)
-        self.voxels += int(finite.sum())
-        self.variance += float(np.sum(std[finite].astype(np.float64) ** 2))
-        values = mean[finite]
-        self.sample.append(values[:: max(1, values.size // _SAMPLE)])
-
     def expected_psnr(self) -> float | None:
         """Return the PSNR in dB that the posterior variance promises.
 
@@ -69,6 +61,28 @@ class Seen:
         low, high = np.percentile(np.concatenate(self.sample), [1, 99.9])
         error = self.variance / self.voxels
         return float(10 * np.log10((high - low) ** 2 / error)) if high > low else None
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was learnt of the result, channel by channel."""
+
+    channels: dict[int, ChannelSeen] = field(default_factory=dict)
+
+    def add(
+        self, channel: int, mean: NDArray[np.float32], std: NDArray[np.float32]
+    ) -> None:
+        """Take one block into account."""
+        seen = self.channels.setdefault(channel, ChannelSeen())
+        finite = np.isfinite(mean)
+        seen.voxels += int(finite.sum())
+        seen.variance += float(np.sum(std[finite].astype(np.float64) ** 2))
+        values = mean[finite]
+        seen.sample.append(values[:: max(1, values.size // _SAMPLE)])
+
+    def expected_psnr(self) -> list[float | None]:
+        """Return the PSNR in dB that is expected of each channel."""
+        return [self.channels[i].expected_psnr() for i in sorted(self.channels)]
 
 
 def block_shape(
@@ -144,34 +158,64 @@ def stream_prediction(
         ThreadPoolExecutor(1, "blindspot-read") as reader,
         ThreadPoolExecutor(1, "blindspot-write") as writer,
     ):
+        yield Progress("predict", 0, len(work), "blocks")
         written: deque[Future[None]] = deque()
         for done, (one, tile, planes) in enumerate(_prefetch(reader, work, cancel)):
-            mean, std = predict_tile(predictor, one, tile, planes)
-            seen.add(mean, std)
+            mean, std = yield from predict_tile(
+                predictor, one, tile, planes, cancel, done, len(work)
+            )
+            seen.add(one.channel, mean, std)
             written.append(writer.submit(_write, one, tile, mean, image))
             if uncertainty is not None:
                 written.append(writer.submit(_write, one, tile, std, uncertainty))
             while len(written) > _PREFETCH:
                 written.popleft().result()
-            yield Progress("predict", done + 1, len(work), "blocks")
         for future in written:
             future.result()
     return seen
 
 
 def predict_tile(
-    predictor: Predictor, series: PlaneSeries, tile: Tile, planes: NDArray[Any]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Denoise the core of one tile whose read region is given."""
-    total, reach = series.shape[0], predictor.context
+    predictor: Predictor,
+    series: PlaneSeries,
+    tile: Tile,
+    planes: NDArray[Any],
+    cancel: CancelToken,
+    done: int = 0,
+    total: int = 1,
+) -> Job[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Denoise the core of one tile whose read region is given.
+
+    Yields
+    ------
+    Progress
+        After every batch of planes, counted from `done` of `total` tiles.
+
+    Returns
+    -------
+    mean, std
+        Of the core, (planes, rows, columns) float32 in data units.
+    """
+    groups = tile_groups(tile, series.shape[0], predictor.context)
+    core = (tile.y.core_in_read, tile.x.core_in_read)
+    shape = (len(groups), *(n.stop - n.start for n in core))
+    mean, std = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    for part, some_mean, some_std in predictor.batches(planes, groups, series.channel):
+        cancel.raise_if_cancelled()
+        mean[part] = some_mean[(slice(None), *core)]
+        std[part] = some_std[(slice(None), *core)]
+        yield Progress("predict", done + part.stop / len(groups), total, "blocks")
+    return mean, std
+
+
+def tile_groups(tile: Tile, planes: int, context: int) -> list[list[int]]:
+    """Return, for every plane of a tile's core, where its context was read to."""
     groups = []
     for index in range(tile.planes.core_start, tile.planes.core_stop):
-        around = neighbours(index, total, reach)
-        group = [*around[:reach], index, *around[reach:]]
+        around = neighbours(index, planes, context)
+        group = [*around[:context], index, *around[context:]]
         groups.append([plane - tile.planes.read_start for plane in group])
-    mean, std = predictor(planes, groups, series.channel)
-    core = (slice(None), tile.y.core_in_read, tile.x.core_in_read)
-    return mean[core], std[core]
+    return groups
 
 
 def _prefetch(

@@ -47,6 +47,10 @@ class Trained:
         Time they took.
     held_out
         Best held-out score (negative log-likelihood).
+    residual
+        Mean of (y − μ)² / (v + n) over held-out voxels: 1 where the noise model fits.
+        Below 1 the surroundings tell more about a voxel than its noise model allows,
+        which is the mark of noise that neighbours share.
     stopped
         ``"budget"`` or ``"held-out score"``.
     history
@@ -57,6 +61,7 @@ class Trained:
     steps: int
     seconds: float
     held_out: float
+    residual: float
     stopped: str
     history: tuple[tuple[int, float], ...]
 
@@ -177,8 +182,25 @@ def train_network(
     channels_last(network, torch.device("cpu")).eval()
     stopped = "budget" if spent >= 1 else "held-out score"
     return Trained(
-        network, step, clock.seconds, best.score, stopped, tuple(best.history)
+        network,
+        step,
+        clock.seconds,
+        best.score,
+        normalised_residual(network, *trainer.on_cpu(held_out)),
+        stopped,
+        tuple(best.history),
     )
+
+
+def normalised_residual(
+    network: BlindSpotNetwork, planes: Tensor, target: Tensor, noise: Noise
+) -> float:
+    """Return the mean of (y − μ)² / (v + n) over the targets, on the CPU."""
+    with torch.no_grad():
+        prior = network(planes)
+    y = planes[:, network.settings.context]
+    ratio = (y - prior.mean) ** 2 / (prior.variance + noise.variance(prior.mean))
+    return float((ratio * target).sum() / target.sum().clamp(min=1))
 
 
 class Trainer:

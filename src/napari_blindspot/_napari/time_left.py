@@ -62,7 +62,11 @@ class TimeLeft:
         """Return one line for the progress bar, e.g. ``"Training · 12/400 steps"``."""
         parts = [event.message or STAGES[event.stage]]
         if event.unit != "s" and event.total > 1:
-            parts.append(f"{event.done:.0f}/{event.total:.0f} {event.unit}")
+            parts.append(
+                f"{event.done:.0f} %"
+                if event.unit == "%"
+                else f"{event.done:.0f}/{event.total:.0f} {event.unit}"
+            )
         left_s = self.seconds(event)
         if left_s is not None:
             parts.append(f"{duration(left_s)} left")
