@@ -156,7 +156,7 @@ COLUMNS = {
     "noise2void": "Noise2Void",
     "ours_mean": "ours, μ",
     "ours_posterior": "**ours, posterior**",
-    "supervised": "supervised bound",
+    "supervised": "supervised, unseen half",
 }
 
 
@@ -168,7 +168,7 @@ def table(results: dict[str, Any]) -> str:
         f"{made['date']}, {made['device']}, torch {made['torch']}, Python "
         f"{made['python']}, napari-blindspot {made['napari_blindspot']}, seeds: "
         f"{made['seed']}; {made['planes'] or 'all'} planes, {made['seconds']:g} s of "
-        "training for each method (each half of the supervised bound too).",
+        "training for each method (for each half of the supervised one).",
         "",
         "PSNR in dB / SSIM, range 1.",
         "",
