@@ -15,6 +15,7 @@ import torch
 from napari_blindspot.device import channels_last
 from napari_blindspot.errors import RunError
 from napari_blindspot.methods.bayesian import Noise, posterior
+from napari_blindspot.networks.precision import half_where_it_pays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -119,16 +120,12 @@ class Predictor:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         line = self.model.noise[channel].normalized(self.model.scales[channel])
         noise = Noise(*(torch.tensor(value, device=self.device) for value in line))
-        half = self.device.type == "cuda"
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=half),
-        ):
-            x = torch.from_numpy(t).to(self.device)
-            prior = self.network(x.contiguous(memory_format=torch.channels_last))
-            y = x[:, self.context]
         with torch.inference_mode():
-            mean, std = posterior(y, prior, noise)
+            x = torch.from_numpy(t).to(self.device)
+            x = x.contiguous(memory_format=torch.channels_last)
+            with half_where_it_pays(self.device):
+                prior = self.network(x)
+            mean, std = posterior(x[:, self.context], prior, noise)
             return mean.cpu().numpy(), std.cpu().numpy()
 
     def max_pixels(self) -> int:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from napari_blindspot.device import channels_last
 from napari_blindspot.methods.bayesian import Noise, negative_log_likelihood
 from napari_blindspot.methods.start import fit_start
+from napari_blindspot.networks.precision import half_where_it_pays
 from napari_blindspot.progress import CancelToken, Job, Progress
 
 if TYPE_CHECKING:
@@ -264,9 +265,7 @@ class Trainer:
         target = torch.from_numpy(batch.target).to(self.device)
         noise = Noise(*torch.from_numpy(batch.noise).to(self.device))
         planes = planes.contiguous(memory_format=torch.channels_last)
-        # On a CPU half precision does not pay in training (measured).
-        half = self.device.type == "cuda"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with half_where_it_pays(self.device):
             prior = network(planes)
         centre = planes[:, planes.shape[1] // 2]
         return negative_log_likelihood(centre, prior, noise, target)

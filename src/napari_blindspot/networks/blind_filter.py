@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_blindspot.networks.precision import full_precision
+
 RADIUS = 5
 _LEAST_WEIGHT = 0.1  # of the weights that fall inside the image, at its corners
 
@@ -52,7 +54,7 @@ class BlindFilter(nn.Module):
         planes = planes.to(kernel.dtype)
         least = (_LEAST_WEIGHT * kernel.sum()).clamp(min=1e-3)
         # In full precision: the mean that everything else corrects.
-        with torch.autocast(planes.device.type, enabled=False):
+        with full_precision(planes):
             inside = torch.ones_like(planes[:1])
             weight = functional.conv2d(inside, kernel, padding=RADIUS)
             total = functional.conv2d(planes, kernel, padding=RADIUS)

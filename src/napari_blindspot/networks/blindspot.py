@@ -30,6 +30,7 @@ from napari_blindspot.networks.halfplane import (
     shift_down,
 )
 from napari_blindspot.networks.plain import PlainUNet
+from napari_blindspot.networks.precision import full_precision
 from napari_blindspot.networks.unet import LEAK, initialise
 
 if TYPE_CHECKING:
@@ -161,8 +162,7 @@ class BlindSpotNetwork(nn.Module):
         return [self.neighbour(others)]
 
     def _finish(self, hidden: Tensor, start: Tensor) -> Prior:
-        # float32 from here on: half precision loses the small variances (A10).
-        with torch.autocast(hidden.device.type, enabled=False):
+        with full_precision(hidden):
             weight = self.last.weight
             out = functional.conv2d(hidden.to(weight.dtype), weight, self.last.bias)
             mean = start[:, 0] + self.unit * out[:, 0]
