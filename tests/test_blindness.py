@@ -63,6 +63,7 @@ def inside_hole(shape: tuple[int, ...], pixel: tuple[int, int], hole: Hole) -> T
     return hidden
 
 
+@pytest.mark.parametrize("half_planes", ["centre", "all"])
 @pytest.mark.parametrize("hole", HOLES)
 @pytest.mark.parametrize(
     "pixel",
@@ -74,10 +75,10 @@ def inside_hole(shape: tuple[int, ...], pixel: tuple[int, int], hole: Hole) -> T
     ],
 )
 def test_a_voxel_is_blind_to_its_hole_and_sees_everything_else_in_reach(
-    hole: Hole, pixel: tuple[int, int]
+    hole: Hole, pixel: tuple[int, int], half_planes: str
 ) -> None:
     context = 2
-    network = random_network(context=context, depth=2)
+    network = random_network(context=context, depth=2, half_planes=half_planes)
     shape = (2 * context + 1, 15, 13)
     seen = seen_by(network, pixel, hole, shape)
     hidden = inside_hole(shape, pixel, hole)
@@ -86,13 +87,14 @@ def test_a_voxel_is_blind_to_its_hole_and_sees_everything_else_in_reach(
     assert torch.all(seen[~hidden] > 0)
 
 
+@pytest.mark.parametrize("half_planes", ["centre", "all"])
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("context", [0, 1, 2])
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (9, 30)])
 def test_no_option_or_size_shows_a_voxel_to_itself(
-    depth: int, context: int, size: tuple[int, int]
+    depth: int, context: int, size: tuple[int, int], half_planes: str
 ) -> None:
-    network = random_network(depth=depth, context=context)
+    network = random_network(depth=depth, context=context, half_planes=half_planes)
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(1, 2 * context + 1, *size, generator=generator, dtype=torch.float64)
     for row, column in [(0, 0), (size[0] - 1, size[1] - 1), (size[0] // 2, 1)]:

@@ -179,6 +179,10 @@ class NetworkSettings(Settings):
         Neighbour planes on either side.
     neighbour_width
         Channels of the U-Net that sees the neighbour planes.
+    half_planes
+        What the half-plane branches see: the ``"centre"`` plane alone, or ``"all"``
+        planes. All of them learn faster where photons are few; the centre alone is
+        cheaper.
     hole
         Blind spot (z, y, x) for which the network is trained, odd sizes.
     """
@@ -187,6 +191,7 @@ class NetworkSettings(Settings):
     depth: int = Field(4, ge=1, le=6)
     context: int = Field(2, ge=0)
     neighbour_width: int = Field(16, ge=1)
+    half_planes: Literal["centre", "all"] = "centre"
     hole: tuple[OddSize, OddSize, OddSize] = (1, 1, 1)
 
 

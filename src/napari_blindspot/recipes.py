@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 DeviceClass = Literal["cpu", "gpu"]
 
-_CPU_NETWORK = NetworkSettings(width=8, depth=3, neighbour_width=16)
-_CPU_MIDDLE = NetworkSettings(width=12, depth=3, neighbour_width=16)
-_CPU_LARGE = NetworkSettings(width=24, depth=3, neighbour_width=24)
+_CPU_NETWORK = NetworkSettings(width=8, depth=3, neighbour_width=16, half_planes="all")
+_CPU_MIDDLE = _CPU_NETWORK.model_copy(update={"width": 12})
+_CPU_LARGE = _CPU_NETWORK.model_copy(update={"width": 24, "neighbour_width": 24})
 _GPU_NETWORK = NetworkSettings(width=32, depth=4, neighbour_width=16)
 _GPU_LARGE = NetworkSettings(width=48, depth=4, neighbour_width=24)
 

@@ -1,6 +1,7 @@
 """The teacher: what surrounds a voxel, without the voxel → prior mean and variance.
 
-The centre plane is seen through four half-planes, the neighbour planes whole::
+The centre plane is seen through four half-planes, the neighbour planes whole; if
+`NetworkSettings.half_planes` says so, the half-planes see the neighbour planes too::
 
     neighbour planes ──────────────────► plain U-Net ───────────────┐
     centre plane ──► 4 rotations ──► half-plane U-Net ──► shift ────┤
@@ -70,7 +71,13 @@ class BlindSpotNetwork(nn.Module):
         super().__init__()
         width, depth, context = settings.width, settings.depth, settings.context
         self.settings = settings
-        self.halfplane = HalfPlaneUNet(1, width, depth)
+        self._seen = (  # by the half-planes
+            slice(context, context + 1)
+            if settings.half_planes == "centre"
+            else slice(0, 2 * context + 1)
+        )
+        planes = self._seen.stop - self._seen.start
+        self.halfplane = HalfPlaneUNet(planes, width, depth)
         self.neighbour = (
             PlainUNet(2 * context, settings.neighbour_width, depth) if context else None
         )
@@ -138,14 +145,13 @@ class BlindSpotNetwork(nn.Module):
         return self._finish(hidden, start)
 
     def _half_planes(self, planes: Tensor, hole: Hole) -> list[Tensor]:
-        """Look at the centre plane in four directions, each past the hole."""
-        context = self.settings.context
-        centre = planes[:, context : context + 1]
+        """Look in four directions, each past the hole."""
+        seen_planes = planes[:, self._seen]
         maps = []
         # Along y, then along x: a direction and its opposite have the same shape and
         # go through the network together.
         for turns, size in ((0, hole[1]), (1, hole[2])):
-            both = [torch.rot90(centre, turns + half, (-2, -1)) for half in (0, 2)]
+            both = [torch.rot90(seen_planes, turns + half, (-2, -1)) for half in (0, 2)]
             seen = shift_down(self.halfplane(torch.cat(both)), (size + 1) // 2)
             maps += [
                 torch.rot90(one, -turns - half, (-2, -1))
