@@ -152,6 +152,19 @@ def test_the_start_is_better_than_a_plain_average(
     assert float(network.start.kernel.sum()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("case", ["hole-as-large-as-the-filter", "no-target"])
+def test_a_start_that_cannot_be_fitted_stays_as_it_is(
+    noisy: np.ndarray, case: str
+) -> None:
+    hole = (1, 11, 11) if case == "hole-as-large-as-the-filter" else (1, 1, 1)
+    network = BlindSpotNetwork(NetworkSettings(width=4, depth=1, context=0, hole=hole))
+    before = network.start.kernel.clone()
+    target = torch.zeros(1, 64, 64) if case == "no-target" else torch.ones(1, 64, 64)
+    fit_start(network, torch.from_numpy(noisy[None, :1]), target, flat_noise(0, 0.04))
+    assert torch.equal(network.start.kernel, before)
+    assert torch.isfinite(network(torch.from_numpy(noisy[None, :1])).mean).all()
+
+
 def test_training_lowers_the_held_out_score(noisy: np.ndarray) -> None:
     recipe = Recipe(steps=120, crop=32, batch=4, checks=6, learning_rate=1e-2)
     trained, events = train_tiny(noisy, recipe)

@@ -13,7 +13,12 @@ import numpy as np
 import torch
 
 from napari_blindspot.channels import Channel, measure_channels
-from napari_blindspot.device import fixed_threads, measured_threads, pick_device
+from napari_blindspot.device import (
+    describe_device,
+    fixed_threads,
+    measured_threads,
+    pick_device,
+)
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import (
     Result,
@@ -115,6 +120,8 @@ def _train(
     device = pick_device(settings.device)
     axis = resolve_context_axis(stacks[0], settings.context)
     yield Progress("noise", 0, 1, "steps", "Estimating the noise")
+    if idle := describe_device(settings.device).warning:
+        yield Progress("noise", 0, 1, "steps", idle)
     channels = measure_channels(stacks, settings)
     yield Progress("noise", 1, 1, "steps", _noise_sentence(channels))
     runs = [one for stack in stacks for one in plane_series(stack, axis)]

@@ -43,15 +43,12 @@ def fit_start(
         Noise of the crops, for weighting bright and dark voxels.
     """
     context, hole = network.settings.context, network.settings.hole
-    visible = network.start.visible(hole)[0]
-    visible[
-        [d for d in range(2 * context + 1) if 0 < abs(d - context) <= hole[0] // 2]
-    ] = 0
+    visible = network.start.visible(hole)[0].cpu()  # the fit itself runs there
     masks = [mask * visible for mask in ring_masks(context)]
     masks = [mask for mask in masks if mask.sum() > 0]
     inner = slice(RADIUS, planes.shape[-1] - RADIUS)
-    if planes.shape[-1] <= 2 * RADIUS + 4:
-        return  # the plain average stays: nothing lies inside the kernel's border
+    if not masks or not (target[:, inner, inner] > 0).any():
+        return  # nothing lies around the hole, or nothing may be learnt from
     features = ring_means(planes, masks)[..., inner, inner]
     centre = planes[:, context, inner, inner]
     counts = target[:, inner, inner] > 0
