@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from _truths import GAIN, OFFSET, READ_NOISE, Case, psnr
+from napari_blindspot.device import channels_last
 from napari_blindspot.networks.plain import PlainUNet
 from napari_blindspot.networks.unet import initialise
 from napari_blindspot.planes import neighbours
@@ -24,6 +25,7 @@ _MASKED = 0.01  # of the pixels of a crop
 _CHECKS = 8
 
 Images = NDArray[np.float32]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +83,7 @@ def predict(net: UNetDenoiser, volume: Images, device: torch.device) -> Images:
     with torch.no_grad():
         for i, rows in enumerate(index):
             planes = torch.from_numpy(volume[rows])[None].to(device)
+            planes = planes.contiguous(memory_format=torch.channels_last)
             out[i] = net(planes)[0].cpu().numpy()
     return out
 
@@ -101,7 +104,7 @@ def fit(
     seconds, steps
         Time spent training (checks excluded) and steps at the weights that are kept.
     """
-    net.to(device)
+    channels_last(net, device)
     optimiser = torch.optim.Adam(net.parameters(), lr=rate)
     spent, step, checks, best = 0.0, 0, 0, (-np.inf, {}, 0)
     while spent < seconds:
@@ -109,6 +112,7 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = rate * 0.5 * (1 + np.cos(np.pi * spent / seconds))
         planes, target, weight = (x.to(device) for x in make_batch())
+        planes = planes.contiguous(memory_format=torch.channels_last)
         loss = ((net(planes) - target) ** 2 * weight).sum() / weight.sum()
         optimiser.zero_grad()
         loss.backward()
@@ -233,5 +237,12 @@ def _replacements(
     dx = rng.integers(-_ROI, _ROI + 1, len(x))
     dx[(dy == 0) & (dx == 0)] = 1
     side = target.shape[-1]
-    out: Images = target[n, np.clip(y + dy, 0, side - 1), np.clip(x + dx, 0, side - 1)]
+    # Mirrored at the border: a clipped shift could end on the masked pixel itself.
+    out: Images = target[n, _mirror(y, dy, side), _mirror(x, dx, side)]
     return out
+
+
+def _mirror(start: Indices, step: Indices, side: int) -> Indices:
+    """Return start + step, or start − step where that leaves the crop."""
+    inside = (start + step >= 0) & (start + step < side)
+    return np.where(inside, start + step, start - step)

@@ -34,7 +34,9 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         rows = {name: measure(name, args.device, Path(folder)) for name in args.truths}
-    made = setting(argparse.Namespace(device=args.device, planes=None, seconds=None))
+    made = setting(
+        argparse.Namespace(device=args.device, planes=None, seconds=None, threads=None)
+    )
     page = args.out / f"fast-{args.label}.md"
     page.write_text(table(rows, made), encoding="utf-8")
     print(page.read_text(encoding="utf-8"))

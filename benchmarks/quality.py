@@ -32,10 +32,16 @@ PHOTONS = (5.0, 20.0, 80.0)
 
 def main() -> None:
     args = parse()
+    torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"quality-{args.label}.json"
     results = json.loads(path.read_text()) if path.exists() else {"cases": {}}
-    results["setting"] = setting(args)
+    made = setting(args)
+    if results.setdefault("setting", made) != made:
+        raise SystemExit(
+            f"{path} was made with other settings or on another day; give another "
+            f"--label, or remove it to begin anew."
+        )
     end = time.monotonic() + 60 * args.budget
     for name in args.truths:
         for photons in args.photons:
@@ -60,6 +66,7 @@ def parse() -> argparse.Namespace:
         "--seconds", type=float, default=60, help="training, each method"
     )
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="of every method")
     parser.add_argument("--budget", type=float, default=1e9, help="minutes in all")
     return parser.parse_args()
 
@@ -103,11 +110,20 @@ def denoise(
 ) -> tuple[nb.Model, dict[str, Any]]:
     """Train ours; add the prior mean and the posterior mean to `images`."""
     settings = TrainSettings(
-        minutes=args.seconds / 60, device=args.device, axes="ZYX", seed=0
+        minutes=args.seconds / 60,
+        device=args.device,
+        threads=args.threads,
+        axes="ZYX",
+        seed=0,
     )
     model = run(train_job([case.noisy], settings))
     result = nb.predict(
-        model, case.noisy, axes="ZYX", uncertainty=True, device=args.device
+        model,
+        case.noisy,
+        axes="ZYX",
+        uncertainty=True,
+        device=args.device,
+        threads=args.threads,
     )
     images["ours_mean"] = case.unit(prior_mean(model, case.noisy))
     images["ours_posterior"] = case.unit(result.image)
@@ -147,6 +163,7 @@ def setting(args: argparse.Namespace) -> dict[str, Any]:
         "seed": "noise 1, training 0",
         "planes": args.planes,
         "seconds": args.seconds,
+        "threads": args.threads,
     }
 
 
@@ -167,7 +184,8 @@ def table(results: dict[str, Any]) -> str:
         "<!-- written by benchmarks/quality.py -->",
         f"{made['date']}, {made['device']}, torch {made['torch']}, Python "
         f"{made['python']}, napari-blindspot {made['napari_blindspot']}, seeds: "
-        f"{made['seed']}; {made['planes'] or 'all'} planes, {made['seconds']:g} s of "
+        f"{made['seed']}; {made['planes'] or 'all'} planes, {made['threads']} thread, "
+        f"{made['seconds']:g} s of "
         "training for each method (for each half of the supervised one).",
         "",
         "PSNR in dB / SSIM, range 1.",

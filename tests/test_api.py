@@ -211,3 +211,11 @@ def test_the_smallest_and_odd_planes_work(side: int, rng: np.random.Generator) -
     values = rng.poisson(20, (3, side, side + 1)).astype(np.uint16)
     result = nb.denoise(values, axes="ZYX", steps=2)
     assert np.isfinite(result.image).all()
+
+
+def test_options_of_training_are_refused_beside_a_model(
+    phantom: Phantom, tmp_path: Path
+) -> None:
+    path = nb.save_model(nb.train(phantom.noisy, axes="ZYX", steps=1), tmp_path / "m")
+    with pytest.raises(InputError, match="hole, steps cannot be given together with"):
+        nb.denoise(phantom.noisy, axes="ZYX", model=path, steps=3, hole=(1, 3, 3))

@@ -121,6 +121,15 @@ def test_training_mode_is_as_blind_as_inference() -> None:
     assert seen[1, 7, 6] == 0
 
 
+@pytest.mark.parametrize(
+    ("side", "hole"), [(24, (1, 63, 63)), (16, (1, 41, 41)), (16, (1, 33, 1))]
+)
+def test_a_hole_larger_than_the_plane_hides_all_of_it(side: int, hole: Hole) -> None:
+    network = random_network(context=0)
+    seen = seen_by(network, (7, 6), hole, (1, side, side))
+    assert torch.all(seen[inside_hole((1, side, side), (7, 6), hole)] == 0)
+
+
 def test_a_hole_as_large_as_the_filter_gives_finite_answers() -> None:
     network = random_network(context=0)
     x = torch.randn(1, 1, 24, 24, dtype=torch.float64)

@@ -172,3 +172,20 @@ def test_linear_rule_is_the_best_linear_estimate_of_poisson_data(
     for slope in (0.9, 1.1):  # no other slope does better
         other = mean + slope * variance / (variance + noise) * (y - mean)
         assert np.mean((other - clean) ** 2) > error
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill"), [("float32", 0), ("int16", -5), ("uint16", 0)]
+)
+def test_padding_of_a_rotated_stack_is_no_noise(
+    dtype: str, fill: int, rng: np.random.Generator
+) -> None:
+    planes = camera(scene(rng), rng, 2.2, 100.0, 1.6).astype(dtype)
+    plain = estimate_poisson_gaussian(list(planes))
+    padded = planes.copy()
+    padded[:, :70] = fill
+    padded[:, :, 150:] = fill
+    noise = estimate_poisson_gaussian(list(padded))
+    for x in (120.0, 200.0):
+        expected = plain.a * x + plain.b
+        assert noise.a * x + noise.b == pytest.approx(expected, rel=0.1)

@@ -47,11 +47,18 @@ def test_all_nan_is_refused_and_some_nan_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32"])
-def test_integers_are_clipped_never_wrapped(dtype: str) -> None:
+def test_small_integers_are_clipped_never_wrapped(dtype: str) -> None:
     limits = np.iinfo(dtype)
     out = restore_dtype(np.array([-1e20, 1e20], np.float32), np.dtype(dtype))
     assert out.dtype == dtype
     assert out.tolist() == [limits.min, limits.max]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_large_integers_are_clipped_never_wrapped(dtype: str) -> None:
+    low, high = restore_dtype(np.array([-1e20, 1e20], np.float32), np.dtype(dtype))
+    assert low == np.iinfo(dtype).min
+    assert high > 0.999 * np.iinfo(dtype).max
 
 
 @given(hnp.arrays(np.float32, 20, elements=st.floats(-3e4, 3e4, width=32)))

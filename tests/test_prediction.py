@@ -300,3 +300,35 @@ def test_a_tile_reads_its_mirrored_neighbours(values: np.ndarray) -> None:
     mean, _ = run(predict_tile(predictor, series, tile, planes, CancelToken()))
     expected, _ = predictor(values, [[2, 3, 4, 3, 2]], 0)
     np.testing.assert_allclose(mean, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("width", [256, 300])
+def test_expected_psnr_sees_the_whole_image(width: int) -> None:
+    from napari_blindspot.stream import Seen
+
+    ramp = np.broadcast_to(
+        np.linspace(0, 100, width, dtype=np.float32), (32, 256, width)
+    )
+    seen = Seen()
+    seen.add(0, ramp, np.ones_like(ramp))
+    (psnr,) = seen.expected_psnr()
+    assert psnr == pytest.approx(20 * np.log10(98.9), abs=0.1)
+
+
+def test_a_callback_that_raises_leaves_nothing_behind(
+    values: np.ndarray, tmp_path: Path
+) -> None:
+    def interrupt(event: Progress) -> None:
+        if event.stage == "predict":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as kept:
+        nb.predict(
+            random_model(),
+            values,
+            tmp_path / "out.ome.zarr",
+            axes="ZYX",
+            on_progress=interrupt,
+        )
+    assert kept.value is not None  # the traceback is alive, as in a notebook
+    assert list(tmp_path.iterdir()) == []

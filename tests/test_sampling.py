@@ -132,3 +132,9 @@ def test_the_cache_reads_what_the_source_holds_and_stays_in_its_bounds(
         box = tuple(slice(int(low), int(high)) for low, high in (z, y, x))
         np.testing.assert_array_equal(cache.read(0, series, *box), values[box])
         assert cache.n_bytes <= 400_000
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_small_single_image_is_never_held_out_whole(seed: int) -> None:
+    one = sampler(np.zeros((1, 40, 40)), seed, context=0, holdout_block=48, crop=64)
+    assert one.draw(8).target.mean() > 0.5

@@ -28,7 +28,7 @@ from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, Progress, run
 from napari_blindspot.recipes import RECIPES, choose_recipe
-from napari_blindspot.sampling import CropSampler, Source
+from napari_blindspot.sampling import Batch, CropSampler, Source
 from napari_blindspot.training import (
     Best,
     Clock,
@@ -152,17 +152,24 @@ def test_the_start_is_better_than_a_plain_average(
     assert float(network.start.kernel.sum()) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("case", ["hole-as-large-as-the-filter", "no-target"])
-def test_a_start_that_cannot_be_fitted_stays_as_it_is(
-    noisy: np.ndarray, case: str
+def test_a_hole_as_large_as_the_filter_leaves_the_start_alone(
+    noisy: np.ndarray,
 ) -> None:
-    hole = (1, 11, 11) if case == "hole-as-large-as-the-filter" else (1, 1, 1)
-    network = BlindSpotNetwork(NetworkSettings(width=4, depth=1, context=0, hole=hole))
+    settings = NetworkSettings(width=4, depth=1, context=0, hole=(1, 11, 11))
+    network = BlindSpotNetwork(settings)
     before = network.start.kernel.clone()
-    target = torch.zeros(1, 64, 64) if case == "no-target" else torch.ones(1, 64, 64)
-    fit_start(network, torch.from_numpy(noisy[None, :1]), target, flat_noise(0, 0.04))
+    planes = torch.from_numpy(noisy[None, :1])
+    fit_start(network, planes, torch.ones(1, 64, 64), flat_noise(0, 0.04))
     assert torch.equal(network.start.kernel, before)
-    assert torch.isfinite(network(torch.from_numpy(noisy[None, :1])).mean).all()
+    assert torch.isfinite(network(planes).mean).all()
+
+
+def test_nothing_to_learn_from_is_one_sentence(noisy: np.ndarray) -> None:
+    planes = torch.from_numpy(noisy[None, :3])
+    with pytest.raises(InputError, match="no voxel of the stack can be learnt from"):
+        fit_start(
+            BlindSpotNetwork(TINY), planes, torch.zeros(1, 64, 64), flat_noise(0, 0.04)
+        )
 
 
 def test_training_lowers_the_held_out_score(noisy: np.ndarray) -> None:
@@ -232,8 +239,6 @@ def test_cancel_stops_within_one_step(noisy: np.ndarray) -> None:
 def test_augmentation_keeps_planes_and_targets_together(
     rng: np.random.Generator,
 ) -> None:
-    from napari_blindspot.sampling import Batch
-
     planes = rng.random((2, 3, 8, 8)).astype(np.float32)
     batch = Batch(
         planes, (planes[:, 1] > 0.5).astype(np.float32), np.ones((3, 2, 1, 1))
@@ -244,6 +249,17 @@ def test_augmentation_keeps_planes_and_targets_together(
         np.testing.assert_array_equal(out.target, out.planes[:, 1] > 0.5)
         forms.add(out.planes.tobytes())
     assert len(forms) == 16  # 8 in the plane × 2 along the context axis
+
+
+def test_augmentation_keeps_rows_when_the_hole_is_longer_in_x(
+    rng: np.random.Generator,
+) -> None:
+    planes = np.broadcast_to(np.arange(8.0)[:, None], (1, 3, 8, 8)).astype(np.float32)
+    batch = Batch(planes, np.ones((1, 8, 8), np.float32), np.ones((3, 1, 1, 1)))
+    kept = [augment(batch, rng, quarter_turns=False) for _ in range(40)]
+    assert all(np.ptp(one.planes, axis=-1).max() == 0 for one in kept)
+    turned = [augment(batch, rng) for _ in range(40)]
+    assert any(np.ptp(one.planes, axis=-1).max() > 0 for one in turned)
 
 
 def test_budgets_choose_one_recipe() -> None:
@@ -275,6 +291,10 @@ def test_two_budgets_are_refused() -> None:
         ({"noise": "camera"}, "needs gain"),
         ({"stpes": 3}, "stpes=3 is not a setting"),
         ({"seed": -1}, "seed=-1"),
+        ({"seed": 2**64}, "seed="),
+        ({"minutes": float("inf")}, "minutes=inf"),
+        ({"gain": float("nan"), "offset": 1.0, "read_noise": 1.0}, "gain=nan"),
+        ({"hole": (1, 1, 65)}, "hole=65"),
     ],
 )
 def test_bad_settings_name_the_argument(option: dict[str, object], words: str) -> None:

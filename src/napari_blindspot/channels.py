@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_blindspot.stack import Stack
 
 _SAMPLE_PLANES = 32
-_SAMPLE_SIDE = 768  # px of a sampled plane at most, so 19 million voxels in all
+_SAMPLE_SIDE = 512  # px of a sampled plane at most, so 8 million voxels in all
 _TOO_SATURATED = 0.5
 
 
@@ -109,9 +109,10 @@ def _measure(planes: list[NDArray[Any]], name: str, settings: NoiseSettings) -> 
     saturation = saturation_level(values)
     share = float((values >= saturation).mean())
     if share > _TOO_SATURATED:
+        where = f"channel {name} of the stack" if name else "the stack"
         raise InputError(
-            f"channel {name} of the stack is saturated: {share:.0%} of its voxels are "
-            f"at {saturation:g}; record it again with less light, or choose another "
+            f"{where} is saturated: {share:.0%} of its voxels are at "
+            f" {saturation:g}; record it again with less light, or choose another "
             f"channel or region."
         )
     if settings.gain is not None:
@@ -132,4 +133,6 @@ def _middle(length: int) -> slice:
 
 
 def _name(stack: Stack, channel: int) -> str:
-    return stack.channel_names[channel] if stack.channel_names else str(channel)
+    if stack.channel_names:
+        return stack.channel_names[channel]
+    return str(channel) if stack.sizes["C"] > 1 else ""

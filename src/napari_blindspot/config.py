@@ -16,7 +16,7 @@ Quality = Literal["fast", "balanced", "best"]
 Context = Literal["auto", "z", "t", "none"]
 NoiseChoice = Literal["auto", "camera"]
 OutputDtype = Literal["float32", "same"]
-OddSize = Annotated[int, Field(ge=1, le=63, multiple_of=1)]
+HoleSize = Annotated[int, Field(ge=1, le=63)]
 
 S = TypeVar("S", bound="Settings")
 
@@ -50,17 +50,20 @@ class NoiseSettings(Settings):
 
     noise: NoiseChoice = Field(
         "auto",
-        description="auto: estimate the noise from the stack, once per channel; "
-        "camera: use gain, offset and read noise as given.",
+        description="auto: estimate the noise from the stack, once per channel, "
+        "unless gain, offset and read noise are given; camera: insist on them.",
     )
     gain: float | None = Field(
-        None, gt=0, description="Grey values per photo-electron."
+        None, gt=0, allow_inf_nan=False, description="Grey values per photo-electron."
     )
     offset: float | None = Field(
-        None, description="Grey value of the camera in the dark."
+        None, allow_inf_nan=False, description="Grey value of the camera in the dark."
     )
     read_noise: float | None = Field(
-        None, ge=0, description="Read noise in electrons (standard deviation)."
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Read noise in electrons (standard deviation).",
     )
 
     @model_validator(mode="after")
@@ -90,7 +93,10 @@ class BudgetSettings(Settings):
         "the device (the default is balanced).",
     )
     minutes: float | None = Field(
-        None, gt=0, description="Train for this many minutes at most."
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Train for this many minutes at most.",
     )
     steps: int | None = Field(
         None, ge=1, description="Train for this many steps at most."
@@ -130,11 +136,11 @@ class TrainSettings(OpenSettings, NoiseSettings, BudgetSettings, DeviceSettings)
         description="Axis whose neighbour planes help: z, t (movies) or none; auto "
         "takes z where there are several planes, else t.",
     )
-    hole: tuple[OddSize, OddSize, OddSize] = Field(
+    hole: tuple[HoleSize, HoleSize, HoleSize] = Field(
         (1, 1, 1),
         description="Blind spot z y x in voxels, odd; 1 1 1 is for white noise.",
     )
-    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of every random choice.")
 
     @model_validator(mode="after")
     def _hole_is_odd(self) -> Self:
@@ -165,6 +171,22 @@ class DenoiseSettings(TrainSettings, PredictSettings):
         None, description="Use this trained model file instead of training."
     )
 
+    @model_validator(mode="after")
+    def _model_comes_with_its_training(self) -> Self:
+        decided = set(TrainSettings.model_fields)
+        decided -= set(OpenSettings.model_fields) | set(DeviceSettings.model_fields)
+        given = [
+            name
+            for name in sorted(decided)
+            if getattr(self, name) != TrainSettings.model_fields[name].default
+        ]
+        if self.model is not None and given:
+            raise ValueError(
+                f"{', '.join(given)} cannot be given together with model: the model "
+                f"file brings its own; leave them out, or train without model"
+            )
+        return self
+
 
 class NetworkSettings(Settings):
     """The shape of a blind-spot network.
@@ -192,7 +214,7 @@ class NetworkSettings(Settings):
     context: int = Field(2, ge=0)
     neighbour_width: int = Field(16, ge=1)
     half_planes: Literal["centre", "all"] = "centre"
-    hole: tuple[OddSize, OddSize, OddSize] = (1, 1, 1)
+    hole: tuple[HoleSize, HoleSize, HoleSize] = (1, 1, 1)
 
 
 class Recipe(Settings):
@@ -259,7 +281,7 @@ def parse_settings(kind: type[S], **options: Any) -> S:
 
 def _sentence(kind: type[Settings], error: ValidationError) -> str:
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
+    name = str(first["loc"][0]) if first["loc"] else ""  # of hole.2, say hole
     if first["type"] == "extra_forbidden":
         return (
             f"{name}={first['input']!r} is not a setting; the settings are "

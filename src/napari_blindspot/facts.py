@@ -14,6 +14,7 @@ from napari_blindspot._version import __version__
 from napari_blindspot.channels import measure_channels
 from napari_blindspot.config import BudgetSettings, NoiseSettings
 from napari_blindspot.device import describe_device, peak_memory_bytes
+from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack, read_provenance
 from napari_blindspot.model_file import read_header
 
@@ -195,5 +196,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     provenance = read_provenance(path)
     if provenance is not None:
         return {**facts, "kind": "result", "provenance": provenance}
-    channels = measure_channels([stack], NoiseSettings())
+    try:
+        channels = measure_channels([stack], NoiseSettings())
+    except InputError as error:  # e.g. a constant channel: the rest is worth knowing
+        return {**facts, "notes": [*stack.notes, str(error)]}
     return {**facts, "noise": [channel.noise.as_dict() for channel in channels]}

@@ -59,10 +59,13 @@ if TYPE_CHECKING:
     from napari_blindspot.stack import Stack
 
 
+_ONE_FOR_ALL = (
+    "The model knows one channel: its scale and noise are used for every channel"
+)
 _CORRELATED = (
     "Neighbouring voxels share their noise (the stack was resampled, compressed or "
     "filtered?): part of the noise is kept, and the uncertainty is too small; try a "
-    "larger blind spot, e.g. hole z y x = 1 3 3"
+    "larger blind spot in the shell (--hole 1 3 3) or in Python (hole=(1, 3, 3))"
 )
 
 
@@ -151,7 +154,7 @@ def _train(
         trained.network,
         tuple(channel.scale for channel in channels),
         tuple(channel.noise for channel in channels),
-        axis,
+        axis if recipe.network.context else "none",
         method.name,
         training_facts(trained, recipe, settings, stacks, str(device), threads),
     )
@@ -167,6 +170,8 @@ def _predict(
     out: Path | None,
     cancel: CancelToken,
 ) -> Job[Result]:
+    if model.n_channels < stack.sizes["C"] and model.n_channels == 1:
+        yield Progress("open", 1, 1, "steps", _ONE_FOR_ALL)
     model = match_channels(model, stack)
     series = _series_for(model, stack)
     device = pick_device(settings.device)

@@ -86,5 +86,8 @@ def restore_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[
     limits = np.iinfo(dtype)
     # float32 cannot hold the upper limit of 32-bit integers; float64 can.
     rounded = np.rint(values.astype(np.float64))
-    clipped = np.clip(np.nan_to_num(rounded), limits.min, limits.max)
+    # float64 cannot hold the upper limit of 64-bit integers either: one step below it.
+    top = float(limits.max)
+    top = float(np.nextafter(top, 0)) if int(top) > limits.max else top
+    clipped = np.clip(np.nan_to_num(rounded), limits.min, top)
     return np.asarray(clipped, dtype)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -96,11 +97,12 @@ def run(job: Job[T], on_progress: Callable[[Progress], object] | None = None) ->
     T
         The return value of the generator.
     """
-    while True:
-        try:
-            event = next(job)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        if on_progress is not None:
-            on_progress(event)
+    with closing(job):  # it tidies up at once, even if `on_progress` raises
+        while True:
+            try:
+                event = next(job)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            if on_progress is not None:
+                on_progress(event)

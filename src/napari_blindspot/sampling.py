@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 8 * 2**20
 _LEAST_BLOCK_SIDE = 128
-_LEAST_HELD_OUT = 0.2  # of the voxels of a held-out crop
+_LEAST_HELD_OUT = 0.1  # of the voxels of a held-out crop
 _CANDIDATES = 3  # crops looked at for each crop that is drawn towards signal
 
 
@@ -193,6 +193,8 @@ class CropSampler:
         smallest = min(min(s.series.shape[1:]) for s in sources)
         crop = min(recipe.crop, smallest)
         self.crop = crop - crop % stride if crop >= stride else crop
+        # Small planes hold several blocks too, or one could hide all there is.
+        self.block = min(recipe.holdout_block, max(4, smallest // 4))
         self.seed = seed
         self.cache = BlockCache(recipe.cache_bytes)
         self._rng = np.random.default_rng([seed, 1])
@@ -217,13 +219,14 @@ class CropSampler:
             if len(found) == count:
                 break
             place = self._around_block(self._anywhere(rng))
-            if self._held_out_mask(place).mean() >= _LEAST_HELD_OUT:
+            _, counts = self._crop(place, held_out=True)
+            if counts.mean() >= _LEAST_HELD_OUT:
                 found.append(place)
         return self._batch(found or [self._anywhere(rng)], held_out=bool(found))
 
     def _around_block(self, place: Place) -> Place:
         """Move a crop so that the block of its middle lies in its middle."""
-        side, crop = self.recipe.holdout_block, self.crop
+        side, crop = self.block, self.crop
         corner = []
         for start, length in zip(
             (place.y, place.x),
@@ -251,8 +254,8 @@ class CropSampler:
         noisy value would bias the mean that the network learns.
         """
         places = [self._anywhere(self._rng) for _ in range(count)]
-        means = [np.nanmean(self._centre(place)) for place in places]
-        return places[int(np.argmax(np.nan_to_num(means)))]
+        means = [self._centre(place).mean() for place in places]
+        return places[int(np.argmax(means))]
 
     def _centre(self, place: Place) -> NDArray[np.float32]:
         source = self.sources[place.source]
@@ -264,7 +267,7 @@ class CropSampler:
             y,
             x,
         )
-        return np.nan_to_num(source.scale.forward(plane[0]))
+        return _finite(source.scale.forward(plane[0]))
 
     def _window(self, place: Place) -> tuple[slice, slice]:
         return (
@@ -298,12 +301,11 @@ class CropSampler:
         centre = raw[self.context]
         counts = np.isfinite(centre) & (centre < source.saturation)
         counts &= self._held_out_mask(place) == held_out
-        planes = np.nan_to_num(source.scale.forward(raw), posinf=0.0, neginf=0.0)
-        return planes, counts.astype(np.float32)
+        return _finite(source.scale.forward(raw)), counts.astype(np.float32)
 
     def _held_out_mask(self, place: Place) -> NDArray[np.bool_]:
         """Return True where a voxel of this crop belongs to a held-out block."""
-        side = self.recipe.holdout_block
+        side = self.block
         rows = (place.y + np.arange(self.crop)) // side
         columns = (place.x + np.arange(self.crop)) // side
         key = _mix(np.uint64(self.seed) ^ _mix(np.uint64(place.source + 1)))
@@ -316,6 +318,11 @@ class CropSampler:
             round(10_000 * self.recipe.holdout)
         )
         return held
+
+
+def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the values with 0, the dark end of the scale, where there are none."""
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _mix(x: Any) -> Any:

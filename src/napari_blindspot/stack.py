@@ -155,7 +155,7 @@ class Stack:
         if 0 <= index < count:
             return index
         names = f" or one of {list(self.channel_names)}" if self.channel_names else ""
-        allowed = f"an index from 0 to {count - 1}" if count > 1 else "0, the only one,"
+        allowed = f"an index from 0 to {count - 1}" if count > 1 else "0, the only one"
         raise InputError(
             f"channel={channel!r} is not in this stack; give {allowed}{names}."
         )

@@ -78,7 +78,10 @@ class Seen:
         seen.voxels += int(finite.sum())
         seen.variance += float(np.sum(std[finite].astype(np.float64) ** 2))
         values = mean[finite]
-        seen.sample.append(values[:: max(1, values.size // _SAMPLE)])
+        if values.size:
+            # At random: a fixed stride could fall on one column of the image.
+            rng = np.random.default_rng(len(seen.sample))
+            seen.sample.append(rng.choice(values, min(values.size, _SAMPLE)))
 
     def expected_psnr(self) -> list[float | None]:
         """Return the PSNR in dB that is expected of each channel."""
@@ -105,12 +108,13 @@ def block_shape(
         Whole planes where they fit; otherwise squares, multiples of the stride.
     """
     planes, height, width = shape
+    reach = 0
     if height * width > max_pixels:
         reach = 2 * round_up(halo, stride)
         side = int(max_pixels**0.5) - reach
         core = max(side // stride * stride, round_up(_LEAST_CORE, stride))
         height, width = min(core, height), min(core, width)
-    per_plane = 4 * height * width
+    per_plane = 4 * (height + reach) * (width + reach)  # with the halo that is read
     return max(1, min(planes, _BLOCK_BYTES // per_plane)), height, width
 
 
@@ -140,7 +144,7 @@ def stream_prediction(
     Yields
     ------
     Progress
-        One event per block.
+        After every batch of planes, counted in blocks.
 
     Returns
     -------

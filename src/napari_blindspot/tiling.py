@@ -55,14 +55,6 @@ class Tile:
     y: Span
     x: Span
 
-    @property
-    def n_core_voxels(self) -> int:
-        """Voxels that are kept."""
-        n = 1
-        for span in (self.planes, self.y, self.x):
-            n *= span.core_stop - span.core_start
-        return n
-
 
 def round_up(n: int, multiple: int) -> int:
     """Return the smallest multiple of `multiple` that is not below `n`."""

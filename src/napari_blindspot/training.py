@@ -20,6 +20,7 @@ from napari_blindspot.device import channels_last
 from napari_blindspot.methods.bayesian import Noise, negative_log_likelihood
 from napari_blindspot.methods.start import fit_start
 from napari_blindspot.networks.precision import half_where_it_pays
+from napari_blindspot.noise.estimate import is_padding
 from napari_blindspot.progress import CancelToken, Job, Progress
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def train_network(
     -------
     Trained
     """
-    rng = np.random.default_rng([seed, 3])
+    rng, hole = np.random.default_rng([seed, 3]), network.settings.hole
     trainer = Trainer(network, recipe, device)
     held_out = sampler.held_out(_HELD_OUT_CROPS)
     fit_start(network, *trainer.on_cpu(sampler.draw(_START_CROPS)))
@@ -171,7 +172,8 @@ def train_network(
     trainer.restart()
     while spent < 1 and not best.is_over(recipe, spent):
         cancel.raise_if_cancelled()
-        loss = trainer.step(augment(sampler.draw(), rng), spent)
+        batch = augment(sampler.draw(), rng, quarter_turns=hole[1] == hole[2])
+        loss = trainer.step(batch, spent)
         step += 1
         metrics = {"step": float(step), "loss": loss}
         spent = clock.spent(step)
@@ -201,6 +203,9 @@ def normalised_residual(
         prior = network(planes)
     y = planes[:, network.settings.context]
     ratio = (y - prior.mean) ** 2 / (prior.variance + noise.variance(prior.mean))
+    # Padding has no noise and would count as noise that neighbours share.
+    padding = [is_padding(plane.numpy()) for plane in y]
+    target = target * ~torch.from_numpy(np.stack(padding))
     return float((ratio * target).sum() / target.sum().clamp(min=1))
 
 
@@ -285,9 +290,17 @@ class Trainer:
                 old.lerp_(new, 1 - decay)
 
 
-def augment(batch: Batch, rng: np.random.Generator) -> Batch:
-    """Turn and mirror a batch at random, in its planes and along the context axis."""
+def augment(
+    batch: Batch, rng: np.random.Generator, *, quarter_turns: bool = True
+) -> Batch:
+    """Turn and mirror a batch at random, in its planes and along the context axis.
+
+    Without quarter turns rows stay rows: noise that runs along them must stay where
+    a hole that is longer in x than in y hides it.
+    """
     turns, mirror, flip = (int(rng.integers(n)) for n in (4, 2, 2))
+    if not quarter_turns:
+        turns -= turns % 2
     planes, target = batch.planes, batch.target
     if flip:
         planes = planes[:, ::-1]

@@ -9,7 +9,6 @@ import numpy as np
 from napari_blindspot.errors import RunError
 from napari_blindspot.io.sinks import check_block
 from napari_blindspot.normalize import restore_dtype
-from napari_blindspot.progress import Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +55,7 @@ class ArraySink:
             cancel.raise_if_cancelled()
         if self._image is None:
             raise ValueError("this sink was aborted")
-        yield Progress("pyramid", 1, 1, "blocks")
+        yield from ()  # there is nothing left to do
         return self._image
 
     def abort(self) -> None:

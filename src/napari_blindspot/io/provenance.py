@@ -25,7 +25,7 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     path = Path(path)
     if path.is_dir():
         return _from_zarr(path)
-    if path.name.lower().endswith(TIFF_SUFFIXES):
+    if path.is_file() and path.name.lower().endswith(TIFF_SUFFIXES):
         return _from_tiff(path)
     return None
 

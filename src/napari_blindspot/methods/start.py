@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from napari_blindspot.errors import InputError
 from napari_blindspot.networks.blind_filter import RADIUS
 
 if TYPE_CHECKING:
@@ -47,8 +48,13 @@ def fit_start(
     masks = [mask * visible for mask in ring_masks(context)]
     masks = [mask for mask in masks if mask.sum() > 0]
     inner = slice(RADIUS, planes.shape[-1] - RADIUS)
+    if not (target > 0).any():
+        raise InputError(
+            "no voxel of the stack can be learnt from: what was looked at is missing "
+            "(NaN), infinite or saturated; choose a region or channel with more data."
+        )
     if not masks or not (target[:, inner, inner] > 0).any():
-        return  # nothing lies around the hole, or nothing may be learnt from
+        return  # nothing lies around the hole, so the plain average stays
     features = ring_means(planes, masks)[..., inner, inner]
     centre = planes[:, context, inner, inner]
     counts = target[:, inner, inner] > 0

@@ -54,6 +54,7 @@ class HalfPlaneUNet(UNet):
 
 def shift_down(x: Tensor, rows: int) -> Tensor:
     """Move a map down by `rows`; zero rows enter at the top."""
+    rows = min(rows, x.shape[-2])
     return functional.pad(x[..., : x.shape[-2] - rows, :], (0, 0, rows, 0))
 
 

@@ -110,6 +110,18 @@ def saturation_level(sample: NDArray[Any]) -> float:
     return float("inf")
 
 
+def is_padding(plane: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return True where a plane (Y, X) is exactly constant over 9×9 pixels.
+
+    No camera records that: it is the padding of a rotated, deskewed or registered
+    stack. Stacks that count so few photons that 9×9 zeros are honest lose their
+    darkest parts here, which say nothing of the noise either.
+    """
+    span = ndimage.maximum_filter(plane, 9) == ndimage.minimum_filter(plane, 9)
+    padding: NDArray[np.bool_] = ndimage.maximum_filter(span, 9)
+    return padding
+
+
 def _samples(
     planes: list[NDArray[Any]], saturation: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
@@ -121,6 +133,7 @@ def _samples(
         if missing.all():
             continue
         y[missing] = np.nanmean(np.where(missing, np.nan, y))
+        missing |= is_padding(y)
         bad = missing | (y >= saturation)
         if plane.dtype.kind == "u":
             bad |= plane == 0

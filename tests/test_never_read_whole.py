@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import napari_blindspot as nb
+from io_files import Guarded
+from napari_blindspot.sample import nuclei_phantom
+
+
+@pytest.fixture
+def guarded() -> Guarded:
+    """A stack that raises when more than a quarter of it is asked for at once."""
+    noisy = nuclei_phantom((8, 64, 64), seed=1).noisy
+    return Guarded(noisy, most=noisy.size // 4)
+
+
+def test_training_never_reads_the_stack_whole(guarded: Guarded) -> None:
+    model = nb.train(guarded, axes="ZYX", steps=2)
+    assert model.provenance["training"]["steps"] == 2
+    assert 0 < guarded.largest <= 8 * 64 * 64 // 4
+
+
+def test_denoising_never_reads_the_stack_whole(guarded: Guarded) -> None:
+    result = nb.denoise(guarded, axes="ZYX", steps=1)
+    assert np.isfinite(result.image).all()
+
+
+def test_the_guard_itself_raises(guarded: Guarded) -> None:
+    with pytest.raises(MemoryError, match="at once"):
+        guarded[...]
