@@ -173,11 +173,9 @@ class DenoiseSettings(TrainSettings, PredictSettings):
 
     @model_validator(mode="after")
     def _model_comes_with_its_training(self) -> Self:
-        decided = set(TrainSettings.model_fields)
-        decided -= set(OpenSettings.model_fields) | set(DeviceSettings.model_fields)
         given = [
             name
-            for name in sorted(decided)
+            for name in sorted(TRAINING_ONLY)
             if getattr(self, name) != TrainSettings.model_fields[name].default
         ]
         if self.model is not None and given:
@@ -186,6 +184,13 @@ class DenoiseSettings(TrainSettings, PredictSettings):
                 f"file brings its own; leave them out, or train without model"
             )
         return self
+
+
+TRAINING_ONLY = frozenset(TrainSettings.model_fields) - {
+    *OpenSettings.model_fields,
+    *DeviceSettings.model_fields,
+}
+"""Settings that a trained model brings along and that cannot be given beside one."""
 
 
 class NetworkSettings(Settings):

@@ -35,7 +35,6 @@ def test_widgets_become_settings(form: DenoiseForm, tmp_path: Path) -> None:
     form.advanced.axes.value = " ZYX "
     form.advanced.dtype.value = "same"
     form.advanced.seed.value = 7
-    form.advanced.model.value = tmp_path / "net.safetensors"
     form.output.value = tmp_path / "result.ome.zarr"
     settings = form.settings()
     assert (settings.minutes, settings.quality, settings.steps) == (3.5, None, None)
@@ -44,8 +43,19 @@ def test_widgets_become_settings(form: DenoiseForm, tmp_path: Path) -> None:
     assert settings.axes == "ZYX"
     assert settings.dtype == "same"
     assert settings.seed == 7
-    assert settings.model == tmp_path / "net.safetensors"
+    assert settings.model is None
     assert form.out() == tmp_path / "result.ome.zarr"
+
+
+def test_a_model_brings_its_training_along(form: DenoiseForm, tmp_path: Path) -> None:
+    form.budget.value = "minutes"
+    form.advanced.seed.value = 7
+    form.advanced.dtype.value = "same"
+    form.advanced.model.value = tmp_path / "net.safetensors"
+    settings = form.settings()
+    assert settings.model == tmp_path / "net.safetensors"
+    assert (settings.minutes, settings.seed) == (None, 0)
+    assert settings.dtype == "same"
 
 
 def test_untouched_widgets_mean_the_default_settings(form: DenoiseForm) -> None:

@@ -20,6 +20,7 @@ from magicgui.widgets import (
 from magicgui.widgets.bases import ValueWidget, Widget
 
 from napari_blindspot.config import (
+    TRAINING_ONLY,
     Context,
     DenoiseSettings,
     OutputDtype,
@@ -142,7 +143,10 @@ class DenoiseForm(Container[Widget]):
             if name not in LIMITS
         }
         options = {name: value for name, value in shown.items() if value != ""}
-        return parse_settings(DenoiseSettings, **options, **self._budget())
+        options |= self._budget()
+        if "model" in options:  # it brings its training along
+            options = {k: v for k, v in options.items() if k not in TRAINING_ONLY}
+        return parse_settings(DenoiseSettings, **options)
 
     def out(self) -> Path | None:
         """Return the output file, None to keep the result in memory."""
