@@ -10,19 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from napari_blindspot.progress import TITLES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
     from napari_blindspot.progress import Progress, Stage
-
-_TITLES: dict[Stage, str] = {
-    "open": "Opening",
-    "noise": "Estimating the noise",
-    "train": "Training",
-    "predict": "Denoising",
-    "pyramid": "Writing overviews",
-}
 
 
 def plain_console(*, stderr: bool = False) -> Console:
@@ -83,7 +77,7 @@ class EventView:
         for task in self._bars.tasks:
             self._bars.update(task.id, total=task.completed or 1, completed=task.total)
             self._bars.stop_task(task.id)
-        title = _TITLES[event.stage]
+        title = TITLES[event.stage]
         self._said.add(title)
         if not self._console.is_terminal:
             self._console.print(title)

@@ -18,6 +18,15 @@ T = TypeVar("T")
 
 Stage = Literal["open", "noise", "train", "predict", "pyramid"]
 
+TITLES: dict[Stage, str] = {
+    "open": "Opening",
+    "noise": "Estimating the noise",
+    "train": "Training",
+    "predict": "Denoising",
+    "pyramid": "Writing overviews",
+}
+"""What people read while a stage runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from napari_blindspot._napari.time_left import STAGES, TimeLeft, duration
-from napari_blindspot.progress import Progress
+from napari_blindspot._napari.time_left import TimeLeft, duration
+from napari_blindspot.progress import TITLES, Progress
 
 if TYPE_CHECKING:
     from napari_blindspot.progress import Stage
@@ -57,7 +57,7 @@ def test_a_budget_in_seconds_tells_the_rest_itself(left: TimeLeft) -> None:
 def test_sentence_tells_stage_count_and_time(left: TimeLeft, now: list[float]) -> None:
     left.sentence(_step(0))
     now[0] = 10.0
-    assert left.sentence(_step(25)) == "Training · 25/100 steps · 30 s left"
+    assert left.sentence(_step(25)) == "Training · 25 % · 30 s left"
 
 
 def test_every_stage_has_a_name() -> None:
@@ -65,7 +65,7 @@ def test_every_stage_has_a_name() -> None:
 
     from napari_blindspot.progress import Stage
 
-    assert set(STAGES) == set(get_args(Stage))
+    assert set(TITLES) == set(get_args(Stage))
 
 
 @pytest.mark.parametrize(

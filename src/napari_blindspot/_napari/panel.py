@@ -18,10 +18,10 @@ from napari_blindspot._napari.denoising import denoise_layer
 from napari_blindspot._napari.form import DenoiseForm
 from napari_blindspot._napari.job import start_job
 from napari_blindspot._napari.layers import add_layers, verdict
-from napari_blindspot._napari.time_left import STAGES, TimeLeft
+from napari_blindspot._napari.time_left import TimeLeft
 from napari_blindspot.device import describe_device
 from napari_blindspot.errors import BlindspotError, Cancelled, InputError
-from napari_blindspot.progress import CancelToken
+from napari_blindspot.progress import TITLES, CancelToken
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -120,7 +120,7 @@ class DenoisePanel(DenoiseForm):
             return
         worked = event.fraction if event.stage in COUNTED else 0.0
         self.progress.value = round(worked * PROGRESS_STEPS)
-        if event.message not in ("", STAGES[event.stage]):
+        if event.message not in ("", TITLES[event.stage]):
             self._tell(event.message)
         token = self._worker.token
         if token is None or not token.cancelled:

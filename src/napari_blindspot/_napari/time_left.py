@@ -6,18 +6,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from napari_blindspot.progress import TITLES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_blindspot.progress import Progress, Stage
-
-STAGES: dict[Stage, str] = {
-    "open": "Opening the stack",
-    "noise": "Estimating the noise",
-    "train": "Training",
-    "predict": "Denoising",
-    "pyramid": "Writing the overview levels",
-}
+    from napari_blindspot.progress import Progress
 
 LEAST_S = 2.0
 """No time left is told before this many seconds of a stage: it would jump."""
@@ -59,14 +53,10 @@ class TimeLeft:
         return spent_s * (1.0 - event.fraction) / gained
 
     def sentence(self, event: Progress) -> str:
-        """Return one line for the progress bar, e.g. ``"Training · 12/400 steps"``."""
-        parts = [event.message or STAGES[event.stage]]
-        if event.unit != "s" and event.total > 1:
-            parts.append(
-                f"{event.done:.0f} %"
-                if event.unit == "%"
-                else f"{event.done:.0f}/{event.total:.0f} {event.unit}"
-            )
+        """Return one line for the bar, e.g. ``"Training · 25 % · 30 s left"``."""
+        parts = [event.message or TITLES[event.stage]]
+        if event.done > 0:
+            parts.append(f"{100 * event.fraction:.0f} %")
         left_s = self.seconds(event)
         if left_s is not None:
             parts.append(f"{duration(left_s)} left")
