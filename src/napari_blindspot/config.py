@@ -266,7 +266,7 @@ class Recipe(Settings):
     holdout_block: int = 48
     checks: int = 25
     patience: int = 8
-    least: float = 0.6
+    least: float = 0.8
     cache_bytes: int = 512 * 2**20
 
 

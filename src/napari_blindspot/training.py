@@ -24,11 +24,14 @@ from napari_blindspot.noise.estimate import is_padding
 from napari_blindspot.progress import CancelToken, Job, Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_blindspot.config import Recipe
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
     from napari_blindspot.sampling import Batch, CropSampler
 
-_START_CROPS = 48
+_START_VOXELS = 6 * 10**5
+_START_BATCH = 24
 _HELD_OUT_CROPS = 32
 _LEAST_STEPS_BETWEEN_CHECKS = 10
 _BETAS = (0.9, 0.99)  # Laine et al. 2019
@@ -164,7 +167,7 @@ def train_network(
     rng, hole = np.random.default_rng([seed, 3]), network.settings.hole
     trainer = Trainer(network, recipe, device)
     held_out = sampler.held_out(_HELD_OUT_CROPS)
-    fit_start(network, *trainer.on_cpu(sampler.draw(_START_CROPS)))
+    fit_start(network, start_crops(trainer, sampler, cancel))
     trainer.restart()
     clock, best, step, spent = Clock(recipe), Best(), 0, 0.0
     best.update(0, trainer.score(held_out), trainer.average)  # the blind filter alone
@@ -193,6 +196,15 @@ def train_network(
         stopped,
         tuple(best.history),
     )
+
+
+def start_crops(
+    trainer: Trainer, sampler: CropSampler, cancel: CancelToken
+) -> Iterator[tuple[Tensor, Tensor, Noise]]:
+    """Draw the crops that the blind filter is fitted to, a few at a time."""
+    for _ in range(math.ceil(_START_VOXELS / (_START_BATCH * sampler.crop**2))):
+        cancel.raise_if_cancelled()
+        yield trainer.on_cpu(sampler.draw(_START_BATCH))
 
 
 def normalised_residual(
