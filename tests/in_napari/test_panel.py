@@ -153,7 +153,7 @@ def test_progress_is_shown_while_running(
     qtbot.waitUntil(
         lambda: panel.progress.value > 0 and "Training" in panel.stage.value
     )
-    assert "/400 steps" in panel.stage.value
+    assert " %" in panel.stage.value
 
 
 def test_cancel_stops_the_job_and_adds_nothing(
