@@ -104,8 +104,8 @@ CASES = (
         "tribolium_lund",
         "Nuclei of a Tribolium embryo, light sheet; nearly clean. The stack was "
         "resampled, so neighbouring planes share what noise there is and announce it "
-        "to the network: it stays in the image, and the uncertainty and the expected "
-        "PSNR are far too good to be true",
+        "to the network: it stays in the image, the uncertainty is too small, and the "
+        "run says so and withholds its expected PSNR",
         "D. Vorkel, Myers lab, MPI-CBG, napari-pyclesperanto-assistant (BSD-3-Clause)",
         {"Z": 50},
         (30, 60),

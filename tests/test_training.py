@@ -121,6 +121,17 @@ def test_posterior_is_finite_and_between_prior_and_data(value: float) -> None:
     assert ((mean >= low - 1e-6) & (mean <= high + 1e-6)).all()
 
 
+def test_a_lone_noisy_camera_pixel_is_not_trusted() -> None:
+    y, mean, v = torch.zeros(1, 9, 9), torch.zeros(1, 9, 9), torch.full((1, 9, 9), 0.01)
+    y[0, 4, 4], v[0, 4, 4] = 1.0, 1.0  # the network knows: this pixel scatters more
+    image, std = posterior(y, Prior(mean, v), flat_noise(0.0, 0.04))
+    assert image[0, 4, 4] < 0.02
+    assert torch.isfinite(std).all()
+    v[0, 3:6, 3:6] = 1.0  # a patch that is uncertain: here the data decide
+    image, _ = posterior(y, Prior(mean, v), flat_noise(0.0, 0.04))
+    assert image[0, 4, 4] > 0.9
+
+
 def test_rings_cover_every_tap_once() -> None:
     assert torch.equal(sum(ring_masks(2)), torch.ones(5, 11, 11))  # type: ignore[arg-type]
 

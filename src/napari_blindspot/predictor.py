@@ -49,7 +49,7 @@ class Predictor:
         self.device = device
         self.context = model.settings.context
         self.network = channels_last(copy.deepcopy(model.network), device).eval()
-        self.halo = self.network.halo()
+        self.halo = self.network.halo() + 1  # for what stands out from its neighbours
         self.stride = self.network.stride
         self._largest_batch: int | None = None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from napari_blindspot.noise.posterior import (
     noise_variance,
@@ -68,8 +69,31 @@ def negative_log_likelihood(
     return (score * target).sum() / target.sum().clamp(min=1)
 
 
+def lone_variance(variance: Tensor) -> Tensor:
+    """Return how much of the prior variance stands out from its 3×3 surroundings.
+
+    Camera pixels differ in their read noise, and the network learns from the other
+    planes which of them are noisy. The noise model has one line for all pixels, so the
+    rest lands in the prior variance, which would then trust just those pixels. What is
+    uncertain of an image is never a single pixel (the microscope blurs it), so a lone
+    peak is noise. Parameter and result: (N, Y, X).
+    """
+    framed = functional.pad(variance[:, None], (1, 1, 1, 1), mode="replicate")
+    height, width = variance.shape[-2:]
+    around = torch.cat(
+        [
+            framed[..., y : y + height, x : x + width]
+            for y in range(3)
+            for x in range(3)
+        ],
+        dim=1,
+    )
+    return (variance - around.median(dim=1).values).clamp(min=0)
+
+
 def posterior(y: Tensor, prior: Prior, noise: Noise) -> tuple[Tensor, Tensor]:
     """Return posterior mean and standard deviation, (N, Y, X), network units."""
-    n = noise.variance(prior.mean)
-    mean = posterior_mean(y, prior.mean, prior.variance, n)
-    return mean, torch.sqrt(posterior_variance(prior.variance, n))
+    lone = lone_variance(prior.variance)
+    v, n = prior.variance - lone, noise.variance(prior.mean) + lone
+    mean = posterior_mean(y, prior.mean, v, n)
+    return mean, torch.sqrt(posterior_variance(v, n))
