@@ -73,10 +73,10 @@ def lone_variance(variance: Tensor) -> Tensor:
     """Return how much of the prior variance stands out from its 3×3 surroundings.
 
     Pixels of some cameras differ in read noise, and the network can learn from the
-    other planes which of them are noisy. The noise model has one line for all pixels, so the
-    rest lands in the prior variance, which would then trust just those pixels. What is
-    uncertain of an image is never a single pixel (the microscope blurs it), so a lone
-    peak is noise. Parameter and result: (N, Y, X).
+    other planes which of them are noisy. The noise model has one line for all pixels,
+    so the rest lands in the prior variance, which would then trust just those pixels.
+    What is uncertain of an image is never a single pixel (the microscope blurs it), so
+    a lone peak is noise. Parameter and result: (N, Y, X).
     """
     framed = functional.pad(variance[:, None], (1, 1, 1, 1), mode="replicate")
     height, width = variance.shape[-2:]
