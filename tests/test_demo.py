@@ -26,8 +26,12 @@ def test_demo_measures_itself_against_the_truth(tmp_path: Path) -> None:
     assert facts["psnr_noisy"] == pytest.approx(10 * np.log10(noisy.scale**2 / error))
     # Even before it has learned, the network starts from a blind average.
     assert facts["psnr_denoised"] > facts["psnr_noisy"] + 3
+    assert facts["ssim_denoised"] > facts["ssim_noisy"] + 0.1
+    # Two pixels of 0.3 µm are the finest detail that there can be.
+    assert 0.6 <= facts["resolution_um_denoised"] < 3
     said = "\n".join(result.sentences())
     assert f"denoised {result.psnr_denoised:.1f} dB" in said
+    assert f"denoised down to {result.resolution_um_denoised:.2f} µm" in said
     assert str(result.picture) in said
 
 

@@ -44,7 +44,9 @@ def test_the_probe_sees_a_heavy_module() -> None:
     assert "tifffile" in modules_loaded_by("import tifffile")
 
 
-@pytest.mark.parametrize("command", [[], ["denoise"], ["train"], ["demo"], ["info"]])
+@pytest.mark.parametrize(
+    "command", [[], ["denoise"], ["train"], ["demo"], ["info"], ["compare"]]
+)
 def test_help_answers_in_half_a_second(command: list[str]) -> None:
     call = [sys.executable, "-m", "napari_blindspot", *command, "--help"]
     times = []

@@ -72,3 +72,10 @@ def test_float_results_keep_their_values() -> None:
     out = restore_dtype(values, np.dtype(np.float64))
     assert out.dtype == np.float64
     np.testing.assert_array_equal(out, values.astype(np.float64))
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int64", "float64"])
+def test_a_huge_offset_does_not_round_the_signal_away(dtype: str) -> None:
+    values = (1_000_000_000 + np.arange(30)).astype(dtype)
+    t = Normalization(1e9, 10.0).forward(values)
+    np.testing.assert_allclose(t, np.arange(30) / 10, rtol=1e-6)

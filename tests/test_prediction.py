@@ -51,10 +51,11 @@ def stream(
     sink = open_sink(
         None, stack, np.dtype(np.float32), block, provenance={}, overwrite=False
     )
-    job = stream_prediction(
-        predictor, plane_series(stack, "z"), block, sink, None, CancelToken()
+    series = plane_series(stack, "z")
+    fields = [predictor.noise_field(one.channel) for one in series]
+    run(
+        stream_prediction(predictor, series, fields, block, sink, None, CancelToken())
     )
-    run(job)
     image: np.ndarray = run(sink.finish())
     return image
 
@@ -264,11 +265,11 @@ def test_out_of_memory_halves_the_batch(
     sizes = []
     original = Predictor._run
 
-    def small(self: Predictor, t: np.ndarray, channel: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def small(self: Predictor, t: np.ndarray, *rest: object):  # type: ignore[no-untyped-def]  # noqa: ANN202
         sizes.append(len(t))
         if len(t) > 1:
             raise torch.OutOfMemoryError
-        return original(self, t, channel)
+        return original(self, t, *rest)
 
     monkeypatch.setattr(Predictor, "_run", small)
     image, _ = Predictor(model, CPU)(values, [[i] for i in range(5)], 0)

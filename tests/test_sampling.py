@@ -8,7 +8,8 @@ import pytest
 
 from napari_blindspot.config import Recipe
 from napari_blindspot.io import open_stack
-from napari_blindspot.noise.models import NetworkNoise
+from napari_blindspot.noise.field import NoiseField
+from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.sampling import BlockCache, CropSampler, Source
@@ -35,7 +36,7 @@ def sampler(
     stack = Stack(da.from_array(values, chunks=(2, 64, 64)), "ZYX")
     scale = Normalization(0.0, 1.0)
     sources = [
-        Source(one, scale, NetworkNoise(0.0, 1.0, 0.1))
+        Source(one, scale, NoiseField(Affine(0.0, 1.0, 0.1)))
         for one in plane_series(stack, "z")
     ]
     wanted = Recipe(**{"crop": 32, "batch": 4, "holdout_block": 16, **recipe})
@@ -114,7 +115,9 @@ def test_the_source_is_never_read_whole(rng: np.random.Generator) -> None:
     values = rng.random((16, 512, 512)).astype(np.float32)
     stack = open_stack(GuardedArray(values, most=values.size // 2 - 1), axes="ZYX")
     source = Source(
-        plane_series(stack, "z")[0], Normalization(0.0, 1.0), NetworkNoise(0, 1, 0.1)
+        plane_series(stack, "z")[0],
+        Normalization(0.0, 1.0),
+        NoiseField(Affine(0, 1, 0.1)),
     )
     one = CropSampler([source], 2, Recipe(), 8, 0)
     assert one.draw().planes.shape == (8, 5, 96, 96)

@@ -17,13 +17,14 @@ from napari_blindspot.config import (
 from napari_blindspot.errors import Cancelled, InputError
 from napari_blindspot.io import open_stack
 from napari_blindspot.methods.bayesian import (
-    Noise,
     negative_log_likelihood,
     posterior,
 )
+from napari_blindspot.methods.objective import Objective
 from napari_blindspot.methods.start import Sums, fit_start, ring_masks
 from napari_blindspot.networks.blindspot import BlindSpotNetwork, Prior
-from napari_blindspot.noise.models import NetworkNoise
+from napari_blindspot.noise.field import NoiseField
+from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, Progress, run
@@ -44,15 +45,17 @@ if TYPE_CHECKING:
 TINY = NetworkSettings(width=4, depth=1, context=1, neighbour_width=4)
 
 
-def flat_noise(a: float, b: float) -> Noise:
-    return Noise(*(torch.full((1, 1, 1), x) for x in (a, b, 1e-6)))
+def flat_noise(a: float, b: float) -> Affine:
+    return Affine(*(torch.full((1, 1, 1), x) for x in (a, b, 1e-6)))
 
 
 def train_tiny(
     values: np.ndarray, recipe: Recipe, cancel: CancelToken | None = None
 ) -> tuple[Trained, list[Progress]]:
     series = plane_series(open_stack(values, axes="ZYX"), "z")
-    source = Source(series[0], Normalization(0.0, 1.0), NetworkNoise(0.0, 0.04, 0.01))
+    source = Source(
+        series[0], Normalization(0.0, 1.0), NoiseField(Affine(0.0, 0.04, 0.01))
+    )
     torch.manual_seed(0)
     network = BlindSpotNetwork(TINY)
     sampler = CropSampler([source], 1, recipe, network.stride, 0)
@@ -202,9 +205,11 @@ def test_best_weights_are_kept_not_the_last(noisy: np.ndarray) -> None:
         steps=40, crop=32, batch=2, checks=4, learning_rate=0.3, clip=1e3, least=1.0
     )
     trained, _ = train_tiny(noisy, wild)
-    trainer = Trainer(trained.network, wild, torch.device("cpu"))
+    trainer = Trainer(Objective(trained.network), wild, torch.device("cpu"))
     series = plane_series(open_stack(noisy, axes="ZYX"), "z")
-    source = Source(series[0], Normalization(0.0, 1.0), NetworkNoise(0.0, 0.04, 0.01))
+    source = Source(
+        series[0], Normalization(0.0, 1.0), NoiseField(Affine(0.0, 0.04, 0.01))
+    )
     held_out = CropSampler([source], 1, wild, 2, 0).held_out(32)
     assert trainer.score(held_out) == pytest.approx(trained.held_out, abs=1e-4)
     assert trained.held_out < max(score for _, score in trained.history)
@@ -254,13 +259,14 @@ def test_augmentation_keeps_planes_and_targets_together(
     rng: np.random.Generator,
 ) -> None:
     planes = rng.random((2, 3, 8, 8)).astype(np.float32)
-    batch = Batch(
-        planes, (planes[:, 1] > 0.5).astype(np.float32), np.ones((3, 2, 1, 1))
-    )
+    target = (planes[:, 1] > 0.5).astype(np.float32)
+    pixels = planes[:, 1].copy()  # noise that differs from pixel to pixel turns along
+    batch = Batch(planes, target, Affine(pixels, pixels, pixels))
     forms = set()
     for _ in range(100):
         out = augment(batch, rng)
         np.testing.assert_array_equal(out.target, out.planes[:, 1] > 0.5)
+        np.testing.assert_array_equal(out.noise.a, out.planes[:, 1])
         forms.add(out.planes.tobytes())
     assert len(forms) == 16  # 8 in the plane × 2 along the context axis
 
@@ -269,7 +275,8 @@ def test_augmentation_keeps_rows_when_the_hole_is_longer_in_x(
     rng: np.random.Generator,
 ) -> None:
     planes = np.broadcast_to(np.arange(8.0)[:, None], (1, 3, 8, 8)).astype(np.float32)
-    batch = Batch(planes, np.ones((1, 8, 8), np.float32), np.ones((3, 1, 1, 1)))
+    even = Affine(*np.ones((3, 1, 1, 1)))
+    batch = Batch(planes, np.ones((1, 8, 8), np.float32), even)
     kept = [augment(batch, rng, quarter_turns=False) for _ in range(40)]
     assert all(np.ptp(one.planes, axis=-1).max() == 0 for one in kept)
     turned = [augment(batch, rng) for _ in range(40)]
@@ -301,7 +308,8 @@ def test_two_budgets_are_refused() -> None:
         ({"hole": (1, 2, 1)}, "even size"),
         ({"minutes": -1}, "minutes=-1"),
         ({"quality": "superb"}, "quality='superb'"),
-        ({"gain": 2.0}, "belong together"),
+        ({"offset": 100.0}, "offset alone cannot be used.*give gain as well"),
+        ({"read_noise": 1.5}, "read_noise alone cannot be used"),
         ({"noise": "camera"}, "needs gain"),
         ({"stpes": 3}, "stpes=3 is not a setting"),
         ({"seed": -1}, "seed=-1"),

@@ -14,47 +14,62 @@ if TYPE_CHECKING:
     from napari_blindspot.api import (
         Result,
         denoise,
+        diagnose,
         estimate_noise,
         predict,
         train,
     )
+    from napari_blindspot.comparing import compare
+    from napari_blindspot.diagnosis import Diagnosis
     from napari_blindspot.io import open_stack
     from napari_blindspot.model_file import Model, load_model, save_model
     from napari_blindspot.progress import CancelToken, Progress
+    from napari_blindspot.quality import Comparison
+    from napari_blindspot.report import write_report
     from napari_blindspot.stack import Stack, VoxelSize
 
 _HOME = {
     "CancelToken": "progress",
+    "Comparison": "quality",
+    "Diagnosis": "diagnosis",
     "Model": "model_file",
     "Progress": "progress",
     "Result": "api",
     "Stack": "stack",
     "VoxelSize": "stack",
     "__version__": "_version",
+    "compare": "comparing",
     "denoise": "api",
+    "diagnose": "api",
     "estimate_noise": "api",
     "load_model": "model_file",
     "open_stack": "io",
     "predict": "api",
     "save_model": "model_file",
     "train": "api",
+    "write_report": "report",
 }
 
 __all__ = [
     "CancelToken",
+    "Comparison",
+    "Diagnosis",
     "Model",
     "Progress",
     "Result",
     "Stack",
     "VoxelSize",
     "__version__",
+    "compare",
     "denoise",
+    "diagnose",
     "estimate_noise",
     "load_model",
     "open_stack",
     "predict",
     "save_model",
     "train",
+    "write_report",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The Python door: `denoise`, `train`, `predict`, `estimate_noise`.
+"""The Python door: `denoise`, `train`, `predict`, `compare`, `diagnose` and more.
 
 Each function has a twin ending in ``_job``: the same work as a generator of `Progress`
 events, which is what the shell and the panel run.
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.channels import measure_channels
+from napari_blindspot.comparing import compare, compare_job
 from napari_blindspot.config import (
     DenoiseSettings,
     NoiseSettings,
@@ -18,28 +19,38 @@ from napari_blindspot.config import (
     TrainSettings,
     parse_settings,
 )
+from napari_blindspot.diagnosis import Diagnosis, diagnose_job
 from napari_blindspot.facts import Result, describe
 from napari_blindspot.jobs import denoise_job, open_with, predict_job, train_job
 from napari_blindspot.model_file import Model, load_model
 from napari_blindspot.progress import CancelToken, Progress, run
+from napari_blindspot.quality import Comparison
+from napari_blindspot.report import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_blindspot.noise.models import PoissonGaussian
+    from napari_blindspot.noise.models import NoiseModel
 
     OnProgress = Callable[[Progress], object]
 
 __all__ = [
+    "Comparison",
+    "Diagnosis",
     "Result",
+    "compare",
+    "compare_job",
     "denoise",
     "denoise_job",
     "describe",
+    "diagnose",
+    "diagnose_job",
     "estimate_noise",
     "predict",
     "predict_job",
     "train",
     "train_job",
+    "write_report",
 ]
 
 
@@ -55,7 +66,8 @@ def denoise(
 
     One network is trained for all channels and time points of the stack; every
     channel keeps its own scale and noise model. With `channel` it is trained on one
-    channel alone.
+    channel alone; with ``channels="joint"`` it denoises all channels together, so
+    that one tells about the others.
 
     Parameters
     ----------
@@ -72,8 +84,10 @@ def denoise(
         The fields of `config.DenoiseSettings`: ``quality`` or ``minutes`` or
         ``steps``, ``uncertainty``, ``axes``, ``voxel_size``, ``channel``,
         ``region``, ``context``, ``hole``, ``method``, ``noise``, ``gain``,
-        ``offset``, ``read_noise``, ``model``, ``dtype``, ``device``, ``threads``,
-        ``seed``, ``overwrite``.
+        ``offset``, ``read_noise``, ``sigma``, ``outliers``, ``low_counts``, ``dark``,
+        ``fixed_pattern``, ``noise_per_plane``, ``channels``, ``covariance``,
+        ``unknown``, ``stop_gradient``, ``model``, ``dtype``, ``device``,
+        ``threads``, ``seed``, ``overwrite``.
 
     Returns
     -------
@@ -161,7 +175,7 @@ def predict(
     return run(predict_job(model, source, parsed, _path(out), cancel), on_progress)
 
 
-def estimate_noise(source: Any, **settings: Any) -> tuple[PoissonGaussian, ...]:
+def estimate_noise(source: Any, **settings: Any) -> tuple[NoiseModel, ...]:
     """Estimate the noise of every channel from the stack itself, without training.
 
     Parameters
@@ -174,7 +188,7 @@ def estimate_noise(source: Any, **settings: Any) -> tuple[PoissonGaussian, ...]:
 
     Returns
     -------
-    tuple of PoissonGaussian
+    tuple of NoiseModel
         One per channel, in data units.
 
     Raises
@@ -186,6 +200,43 @@ def estimate_noise(source: Any, **settings: Any) -> tuple[PoissonGaussian, ...]:
     return tuple(
         channel.noise for channel in measure_channels([stack], NoiseSettings())
     )
+
+
+def diagnose(
+    source: Any,
+    *,
+    on_progress: OnProgress | None = None,
+    cancel: CancelToken | None = None,
+    **settings: Any,
+) -> Diagnosis:
+    """Say what the noise of a stack is like, without training.
+
+    Camera model with intervals, whether the noise is white or shared by neighbours
+    (and the hole that hides what is shared), fixed patterns, clipping, compression.
+
+    Parameters
+    ----------
+    source
+        Whatever `open_stack` takes; at least 10 000 voxels per channel.
+    on_progress, cancel
+        As in `denoise`.
+    **settings
+        The fields of `config.OpenSettings`: ``axes``, ``voxel_size``, ``channel``,
+        ``region``.
+
+    Returns
+    -------
+    Diagnosis
+
+    Raises
+    ------
+    InputError
+        If the stack cannot be used: too small, constant, saturated or without noise.
+    Cancelled
+        If `cancel` was used.
+    """
+    parsed = parse_settings(OpenSettings, **settings)
+    return run(diagnose_job(source, parsed, cancel), on_progress)
 
 
 def _path(out: str | Path | None) -> Path | None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_blindspot.errors import InputError
-from napari_blindspot.noise.estimate import estimate_poisson_gaussian, saturation_level
-from napari_blindspot.noise.models import PoissonGaussian
+from napari_blindspot.noise.artefacts import saturation_level
+from napari_blindspot.noise.calibrate import calibrate
 from napari_blindspot.normalize import Normalization, fit_normalization
 from napari_blindspot.planes import plane_series
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.config import NoiseSettings
+    from napari_blindspot.noise.estimate import MeanVariance
+    from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.stack import Stack
 
 _SAMPLE_PLANES = 32
@@ -38,15 +40,21 @@ class Channel:
         Its noise model, data units.
     saturation
         Data value from which on voxels are saturated; inf without.
+    points
+        Measured points of the mean–variance line; none where the stack showed no
+        noise and the user gave it.
     """
 
     scale: Normalization
-    noise: PoissonGaussian
+    noise: NoiseModel
     saturation: float
+    points: MeanVariance
 
 
 def measure_channels(
-    stacks: Sequence[Stack], settings: NoiseSettings
+    stacks: Sequence[Stack],
+    settings: NoiseSettings,
+    saturation: Sequence[float] | None = None,
 ) -> tuple[Channel, ...]:
     """Measure every channel over all stacks together.
 
@@ -56,6 +64,8 @@ def measure_channels(
         Stacks from the same microscope with the same channels.
     settings
         Whether the noise is known.
+    saturation
+        Of each channel, where the stacks no longer show it; default: measured.
 
     Returns
     -------
@@ -74,7 +84,12 @@ def measure_channels(
             f"needs the same channels; pick one with channel=."
         )
     return tuple(
-        _measure(sample_planes(stacks, channel), _name(stacks[0], channel), settings)
+        _measure(
+            sample_planes(stacks, channel),
+            _name(stacks[0], channel),
+            settings,
+            None if saturation is None else saturation[channel],
+        )
         for channel in range(counts.pop())
     )
 
@@ -98,35 +113,42 @@ def sample_planes(stacks: Sequence[Stack], channel: int) -> list[NDArray[Any]]:
     chosen = np.linspace(0, len(places) - 1, min(len(places), _SAMPLE_PLANES))
     sample = []
     for one, plane in (places[round(i)] for i in chosen):
-        y, x = (_middle(length) for length in one.shape[1:])
+        y, x = (middle(length) for length in one.shape[1:])
         sample.append(one.read(slice(plane, plane + 1), y, x)[0])
     return sample
 
 
-def _measure(planes: list[NDArray[Any]], name: str, settings: NoiseSettings) -> Channel:
+def measure_saturation(stacks: Sequence[Stack]) -> tuple[float, ...]:
+    """Return the saturation of every channel, inf where there is none."""
+    return tuple(
+        saturation_level(np.concatenate([p.ravel() for p in sample_planes(stacks, c)]))
+        for c in range(stacks[0].sizes["C"])
+    )
+
+
+def _measure(
+    planes: list[NDArray[Any]],
+    name: str,
+    settings: NoiseSettings,
+    saturation: float | None,
+) -> Channel:
     values = np.concatenate([plane.ravel() for plane in planes])
     scale = fit_normalization(values, name)
-    saturation = saturation_level(values)
-    share = float((values >= saturation).mean())
+    saturation = saturation_level(values) if saturation is None else saturation
+    share = float((np.isfinite(values) & (values >= saturation)).mean())
     if share > _TOO_SATURATED:
         where = f"channel {name} of the stack" if name else "the stack"
         raise InputError(
             f"{where} is saturated: {share:.0%} of its voxels are at "
-            f" {saturation:g}; record it again with less light, or choose another "
+            f"{saturation:g}; record it again with less light, or choose another "
             f"channel or region."
         )
-    if settings.gain is not None:
-        assert settings.offset is not None
-        assert settings.read_noise is not None
-        noise = PoissonGaussian.from_camera(
-            settings.gain, settings.offset, settings.read_noise
-        )
-    else:
-        noise = estimate_poisson_gaussian(planes, saturation)
-    return Channel(scale, noise, saturation)
+    found = calibrate(planes, saturation, settings)
+    return Channel(scale, found.noise, saturation, found.points)
 
 
-def _middle(length: int) -> slice:
+def middle(length: int) -> slice:
+    """Return the middle of an axis, at most as much of it as a sample takes."""
     side = min(length, _SAMPLE_SIDE)
     start = (length - side) // 2
     return slice(start, start + side)

@@ -15,13 +15,16 @@ from napari_blindspot.cli_guard import Exit, cancel_on_interrupt, guarded
 from napari_blindspot.cli_options import OUTPUT, REPORT, options_from
 from napari_blindspot.cli_show import (
     EventView,
+    described_lines,
     fact_lines,
     json_line,
     plain_console,
 )
 from napari_blindspot.cli_usage import PROGRAM, usage_lines
 from napari_blindspot.config import (
+    CompareSettings,
     DenoiseSettings,
+    OpenSettings,
     Quality,
     TrainSettings,
     parse_settings,
@@ -175,7 +178,82 @@ def info(
     del debug
     from napari_blindspot import api
 
-    _report(api.describe(file), json=json)
+    facts = api.describe(file)
+    _print([json_line(facts)] if json else described_lines(facts))
+
+
+@app.command
+@options_from(CompareSettings)
+def compare(
+    result: Annotated[
+        Path, Parameter(name="RESULT", help="Denoised stack, or any other.")
+    ],
+    reference: Annotated[
+        Path,
+        Parameter(
+            name="REFERENCE", help="Its truth, a repeat, or the noisy input of RESULT."
+        ),
+    ],
+    /,
+    *,
+    json: Json = False,
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Measure a result against a reference.
+
+    PSNR, SSIM, resolution (Fourier ring and shell correlation), and whether mean
+    intensities were kept, for every channel. Use --bin-by result where REFERENCE is
+    noisy: a repeat, or the input that RESULT was made from.
+    """
+    del debug
+    settings = parse_settings(CompareSettings, **options)
+    from napari_blindspot.comparing import compare_job
+
+    found = _follow(lambda token: compare_job(result, reference, settings, token))
+    _print([json_line(found.as_dict())] if json else found.sentences())
+
+
+@app.command
+@options_from(OpenSettings)
+def diagnose(
+    source: Annotated[
+        Path,
+        Parameter(name="INPUT", help="TIFF file, file-name pattern, zarr or OME-Zarr."),
+    ],
+    /,
+    *,
+    report: Annotated[
+        Path | None,
+        Parameter(
+            group=OUTPUT,
+            show_default=False,
+            help="Also write plots and words to this new .html file.",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Say what the noise of a stack is like, and which blind spot suits it.
+
+    Camera model with intervals, correlation between neighbours, fixed patterns,
+    clipping and compression, for every channel; nothing is trained.
+    """
+    del debug
+    settings = parse_settings(OpenSettings, **options)
+    from napari_blindspot import api
+    from napari_blindspot.report import check_report_path, write_report
+
+    if report is not None:
+        check_report_path(report, overwrite=overwrite)
+    found = _follow(lambda token: api.diagnose_job(source, settings, token))
+    if report is not None:
+        write_report(found, report, overwrite=overwrite)
+    facts = {**found.as_dict(), "report": report}
+    written = [f"Report: {report}"] if report is not None else []
+    _print([json_line(facts)] if json else [*found.sentences(), *written])
 
 
 @app.command

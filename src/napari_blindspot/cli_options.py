@@ -9,6 +9,8 @@ from cyclopts import CoercionError, Group, Parameter
 
 from napari_blindspot.config import (
     BudgetSettings,
+    CameraSettings,
+    CompareSettings,
     DenoiseSettings,
     DeviceSettings,
     NoiseSettings,
@@ -17,6 +19,7 @@ from napari_blindspot.config import (
     Settings,
     TrainSettings,
 )
+from napari_blindspot.objective_settings import ObjectiveSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,9 +31,12 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _TITLES: tuple[tuple[type[Settings], str], ...] = (
     (OpenSettings, "Input"),
+    (CompareSettings, "Comparison"),
     (NoiseSettings, "Noise"),
+    (CameraSettings, "Camera"),
     (BudgetSettings, "Training time (one of the three)"),
     (TrainSettings, "Training"),
+    (ObjectiveSettings, "Advanced training"),
     (DenoiseSettings, "Trained model"),
     (PredictSettings, "Output"),
     (DeviceSettings, "Device"),

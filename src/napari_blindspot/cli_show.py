@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -101,6 +102,15 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     return str(value)
+
+
+def described_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Return what a file holds: its facts, and below them the paragraph for a paper."""
+    methods = facts.get("methods")
+    lines = fact_lines({k: v for k, v in facts.items() if k != "methods"})
+    if not methods:
+        return lines
+    return [*lines, "", *textwrap.wrap(methods, 80, break_on_hyphens=False)]
 
 
 def fact_lines(facts: Mapping[str, Any]) -> list[str]:

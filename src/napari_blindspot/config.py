@@ -6,25 +6,21 @@ The Python functions, the shell and the panel are three readers of these classes
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from napari_blindspot.errors import InputError
+from napari_blindspot.objective_settings import ObjectiveSettings, refuse_conflicts
+from napari_blindspot.settings import Settings as Settings
+from napari_blindspot.settings import parse_settings as parse_settings
 
 Quality = Literal["fast", "balanced", "best"]
 Context = Literal["auto", "z", "t", "none"]
-NoiseChoice = Literal["auto", "camera"]
+NoiseChoice = Literal["auto", "camera", "gaussian", "poisson", "impulse"]
+FixedPattern = Literal["none", "columns", "rows"]
 OutputDtype = Literal["float32", "same"]
+BinBy = Literal["reference", "result"]
 HoleSize = Annotated[int, Field(ge=1, le=63)]
-
-S = TypeVar("S", bound="Settings")
-
-
-class Settings(BaseModel):
-    """Base of all settings: frozen, and a misspelt name is an error at once."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class OpenSettings(Settings):
@@ -45,13 +41,35 @@ class OpenSettings(Settings):
     )
 
 
-class NoiseSettings(Settings):
-    """What is known about the camera."""
+class CameraSettings(Settings):
+    """What single pixels, columns and planes of the camera have of their own."""
+
+    dark: Path | None = Field(
+        None,
+        description="Stack recorded without light: offset and read noise of every "
+        "pixel are taken from it.",
+    )
+    fixed_pattern: FixedPattern = Field(
+        "none",
+        description="Subtract the offsets that single columns or rows have in all "
+        "planes (diagnose tells whether there are any).",
+    )
+    noise_per_plane: bool = Field(
+        False,
+        description="Let the noise level differ from plane to plane, for stacks whose "
+        "planes were rescaled (bleaching or depth correction).",
+    )
+
+
+class NoiseSettings(CameraSettings):
+    """What is known about the noise; the rest is estimated from the stack."""
 
     noise: NoiseChoice = Field(
         "auto",
-        description="auto: estimate the noise from the stack, once per channel, "
-        "unless gain, offset and read noise are given; camera: insist on them.",
+        description="Kind of noise. auto: a camera (variance = gain · signal + "
+        "constant); camera: the same, and gain, offset and read noise must be given; "
+        "gaussian: the same everywhere; poisson: photons alone; impulse: a camera "
+        "with outliers (hot pixels, salt and pepper).",
     )
     gain: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="Grey values per photo-electron."
@@ -65,22 +83,55 @@ class NoiseSettings(Settings):
         allow_inf_nan=False,
         description="Read noise in electrons (standard deviation).",
     )
+    sigma: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Standard deviation of gaussian noise in grey values.",
+    )
+    outliers: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of voxels that hold an outlier, for impulse noise.",
+    )
+    low_counts: bool = Field(
+        False,
+        description="Count photons exactly instead of taking the noise as normal; for "
+        "less than about 3 photons per voxel.",
+    )
 
     @model_validator(mode="after")
     def _camera_is_complete(self) -> Self:
-        given = [self.gain, self.offset, self.read_noise]
-        if any(value is None for value in given) and any(
-            value is not None for value in given
-        ):
+        camera = {"offset": self.offset, "read_noise": self.read_noise}
+        given = [name for name, value in camera.items() if value is not None]
+        if given and self.gain is None:
             raise ValueError(
-                "gain, offset and read_noise belong together: give all three, or none "
-                "of them to have the noise estimated from the stack"
+                f"{' and '.join(given)} alone cannot be used: the unit of the noise is "
+                f"set by the gain; give gain as well, or none of them to have the "
+                f"noise estimated from the stack"
             )
-        if self.noise == "camera" and self.gain is None:
+        if self.noise == "camera" and (self.gain is None or len(given) < 2):
             raise ValueError(
                 "noise='camera' needs gain, offset and read_noise; give all three or "
                 "use noise='auto'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _known_values_fit_the_noise(self) -> Self:
+        for name, value, kinds in (
+            ("sigma", self.sigma, ("gaussian",)),
+            ("outliers", self.outliers, ("impulse",)),
+            ("gain", self.gain, ("auto", "camera", "poisson", "impulse")),
+            ("read_noise", self.read_noise, ("auto", "camera", "impulse")),
+            ("low_counts", self.low_counts or None, ("auto", "camera", "poisson")),
+        ):
+            if value is not None and self.noise not in kinds:
+                raise ValueError(
+                    f"{name}={value!r} has no meaning with noise={self.noise!r}; it "
+                    f"belongs to noise={' or '.join(map(repr, kinds))}"
+                )
         return self
 
 
@@ -127,7 +178,9 @@ class DeviceSettings(Settings):
     )
 
 
-class TrainSettings(OpenSettings, NoiseSettings, BudgetSettings, DeviceSettings):
+class TrainSettings(
+    OpenSettings, NoiseSettings, BudgetSettings, ObjectiveSettings, DeviceSettings
+):
     """Everything that decides about training."""
 
     method: str = Field("bayesian", description="Denoising method.")
@@ -151,8 +204,13 @@ class TrainSettings(OpenSettings, NoiseSettings, BudgetSettings, DeviceSettings)
             )
         return self
 
+    @model_validator(mode="after")
+    def _objective_fits(self) -> Self:
+        refuse_conflicts(self)
+        return self
 
-class PredictSettings(OpenSettings, DeviceSettings):
+
+class PredictSettings(OpenSettings, CameraSettings, DeviceSettings):
     """Everything that decides about the denoised output."""
 
     uncertainty: bool = Field(
@@ -164,7 +222,8 @@ class PredictSettings(OpenSettings, DeviceSettings):
     overwrite: bool = Field(False, description="Replace an existing output.")
 
 
-class DenoiseSettings(TrainSettings, PredictSettings):
+# pydantic names its own constructors differently in the two bases.
+class DenoiseSettings(TrainSettings, PredictSettings):  # type: ignore[misc]
     """Train on a stack and denoise it."""
 
     model: Path | None = Field(
@@ -186,8 +245,33 @@ class DenoiseSettings(TrainSettings, PredictSettings):
         return self
 
 
+class CompareSettings(OpenSettings):
+    """How a result is measured against a reference; both are read the same way."""
+
+    bin_by: BinBy = Field(
+        "reference",
+        description="By whose values voxels are binned to compare mean intensities: "
+        "reference for a truth; result for a noisy reference (the input, a repeat), "
+        "where binning by noisy values would show regression to the mean.",
+    )
+    data_range: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Grey values that PSNR, SSIM and NRMSE refer to; default: from "
+        "the 1 % to the 99.9 % quantile of the reference.",
+    )
+    offset: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Grey value of the camera in the dark, subtracted from both "
+        "before ratios of intensities are taken; default: nothing.",
+    )
+
+
 TRAINING_ONLY = frozenset(TrainSettings.model_fields) - {
     *OpenSettings.model_fields,
+    *CameraSettings.model_fields,
     *DeviceSettings.model_fields,
 }
 """Settings that a trained model brings along and that cannot be given beside one."""
@@ -212,6 +296,11 @@ class NetworkSettings(Settings):
         cheaper.
     hole
         Blind spot (z, y, x) for which the network is trained, odd sizes.
+    channels
+        Channels that are seen and denoised together; 1 for one at a time.
+    covariance
+        Of several channels: ``"full"``, so that one tells about the others, or
+        ``"diagonal"``.
     """
 
     width: int = Field(32, ge=1)
@@ -220,6 +309,8 @@ class NetworkSettings(Settings):
     neighbour_width: int = Field(16, ge=1)
     half_planes: Literal["centre", "all"] = "centre"
     hole: tuple[HoleSize, HoleSize, HoleSize] = (1, 1, 1)
+    channels: int = Field(1, ge=1)
+    covariance: Literal["full", "diagonal"] = "full"
 
 
 class Recipe(Settings):
@@ -268,31 +359,3 @@ class Recipe(Settings):
     patience: int = 8
     least: float = 0.8
     cache_bytes: int = 512 * 2**20
-
-
-def parse_settings(kind: type[S], **options: Any) -> S:
-    """Build settings, with one readable sentence for whatever does not fit.
-
-    Raises
-    ------
-    InputError
-        Naming the argument, the value and what is allowed.
-    """
-    try:
-        return kind(**options)
-    except ValidationError as error:
-        raise InputError(_sentence(kind, error)) from error
-
-
-def _sentence(kind: type[Settings], error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = str(first["loc"][0]) if first["loc"] else ""  # of hole.2, say hole
-    if first["type"] == "extra_forbidden":
-        return (
-            f"{name}={first['input']!r} is not a setting; the settings are "
-            f"{', '.join(kind.model_fields)}."
-        )
-    if first["type"] == "value_error" and not name:
-        return str(first["ctx"]["error"]) + "."
-    rule = first["msg"][0].lower() + first["msg"][1:]
-    return f"{name}={first['input']!r} cannot be used: {rule}."

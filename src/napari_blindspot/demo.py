@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_blindspot import api
-from napari_blindspot.config import DenoiseSettings, Quality, parse_settings
+from napari_blindspot.config import (
+    CompareSettings,
+    DenoiseSettings,
+    Quality,
+    parse_settings,
+)
 from napari_blindspot.errors import InputError, OutputExistsError
-from napari_blindspot.io import uncertainty_path
+from napari_blindspot.io import open_stack, uncertainty_path
 from napari_blindspot.pictures import before_after, compare
+from napari_blindspot.quality import compare_stacks
 from napari_blindspot.sample import Phantom, nuclei_phantom
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from napari_blindspot.progress import CancelToken, Job
+    from napari_blindspot.quality import Comparison
 
 SHAPE = (24, 192, 192)
 
@@ -32,6 +38,11 @@ class DemoResult:
     ----------
     psnr_noisy, psnr_denoised
         PSNR in dB against the known truth, over the 1 % to 99.9 % range of the truth.
+    ssim_noisy, ssim_denoised
+        SSIM of the planes against the truth.
+    resolution_um_noisy, resolution_um_denoised
+        Detail down to which the planes agree with the truth, in µm: where the Fourier
+        ring correlation falls below 1/7. None where they do not agree at all.
     expected_psnr
         PSNR in dB that the run predicted for itself without knowing the truth.
     seconds_train, seconds_predict
@@ -46,6 +57,10 @@ class DemoResult:
 
     psnr_noisy: float
     psnr_denoised: float
+    ssim_noisy: float | None
+    ssim_denoised: float | None
+    resolution_um_noisy: float | None
+    resolution_um_denoised: float | None
     expected_psnr: float | None
     seconds_train: float
     seconds_predict: float
@@ -63,18 +78,19 @@ class DemoResult:
         return [
             f"PSNR against the known truth: noisy {self.psnr_noisy:.1f} dB, "
             f"denoised {self.psnr_denoised:.1f} dB",
-            f"PSNR that the run itself expected: {self._expected()}",
+            f"SSIM: noisy {_known(self.ssim_noisy, '.3f')}, denoised "
+            f"{_known(self.ssim_denoised, '.3f')}",
+            f"Detail shared with the truth (Fourier ring correlation): noisy down to "
+            f"{_known(self.resolution_um_noisy, '.2f', ' µm')}, denoised down to "
+            f"{_known(self.resolution_um_denoised, '.2f', ' µm')}",
+            f"PSNR that the run itself expected: "
+            f"{_known(self.expected_psnr, '.1f', ' dB')}",
             f"Training {self.seconds_train:.0f} s, denoising "
             f"{self.seconds_predict:.0f} s on {self.device}",
             f"Denoised stack: {self.output}",
             f"Uncertainty: {self.uncertainty}",
             f"Picture: {self.picture}",
         ]
-
-    def _expected(self) -> str:
-        if self.expected_psnr is None:
-            return "unknown"
-        return f"{self.expected_psnr:.1f} dB"
 
 
 def demo_job(
@@ -129,7 +145,11 @@ def demo_job(
         **({"quality": quality} if steps is None else {"steps": steps}),
     )
     result = yield from api.denoise_job(phantom.noisy, settings, target, cancel)
-    return _measure(phantom, result, target, picture)
+    scores = []
+    for image in (phantom.noisy, result.image):
+        score = yield from _score(image, phantom, cancel)
+        scores.append(score)
+    return _measure(phantom, result, scores, target, picture)
 
 
 def _make_folder(out: Path) -> None:
@@ -151,8 +171,18 @@ def _refuse_existing(paths: tuple[Path, ...], *, overwrite: bool) -> None:
             )
 
 
+def _score(image: Any, phantom: Phantom, cancel: CancelToken | None) -> Job[Comparison]:
+    measured = open_stack(image, "ZYX", phantom.voxel_size)
+    truth = open_stack(phantom.truth, "ZYX", phantom.voxel_size)
+    return (yield from compare_stacks(measured, truth, CompareSettings(), cancel))
+
+
 def _measure(
-    phantom: Phantom, result: api.Result, target: Path, picture: Path
+    phantom: Phantom,
+    result: api.Result,
+    scores: Sequence[Comparison],
+    target: Path,
+    picture: Path,
 ) -> DemoResult:
     denoised = np.asarray(result.image, np.float32)
     uncertainty = np.asarray(result.uncertainty, np.float32)
@@ -166,9 +196,14 @@ def _measure(
     )
     before_after(picture, row)
     metrics = result.metrics
+    before, after = scores
     return DemoResult(
-        psnr_noisy=psnr(phantom.noisy, phantom),
-        psnr_denoised=psnr(denoised, phantom),
+        psnr_noisy=before.psnr,
+        psnr_denoised=after.psnr,
+        ssim_noisy=before.ssim,
+        ssim_denoised=after.ssim,
+        resolution_um_noisy=before.resolution,
+        resolution_um_denoised=after.resolution,
         expected_psnr=metrics["expected_psnr"],
         seconds_train=metrics["seconds_train"],
         seconds_predict=metrics["seconds_predict"],
@@ -179,7 +214,5 @@ def _measure(
     )
 
 
-def psnr(image: NDArray[Any], phantom: Phantom) -> float:
-    """Return the peak signal-to-noise ratio of `image` against the truth in dB."""
-    error = image.astype(np.float64) - phantom.truth
-    return float(10.0 * np.log10(phantom.scale**2 / np.mean(error**2)))
+def _known(value: float | None, how: str, unit: str = "") -> str:
+    return "unknown" if value is None else f"{value:{how}}{unit}"

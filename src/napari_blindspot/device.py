@@ -7,13 +7,18 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_blindspot.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
+
+    from napari_blindspot.config import DeviceSettings
 
 M = TypeVar("M", bound="torch.nn.Module")
 
@@ -158,6 +163,29 @@ def measured_threads(seconds: float = 2.0) -> int:
     finally:
         torch.set_num_threads(before)
     return min(candidates, key=lambda threads: fastest[threads])
+
+
+@contextmanager
+def cpu_threads(settings: DeviceSettings, device: torch.device) -> Iterator[int]:
+    """Set the number of CPU threads for a while; yields the number.
+
+    With a budget in steps it is the same in every run on a machine, so that the same
+    seed gives the same weights; otherwise the fastest number is measured.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    if settings.threads is not None:
+        threads = settings.threads
+    elif device.type != "cpu" or getattr(settings, "steps", None) is not None:
+        threads = fixed_threads()
+    else:
+        threads = measured_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def channels_last(network: M, device: torch.device) -> M:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from napari_blindspot._version import __version__
@@ -16,6 +17,7 @@ from napari_blindspot.config import BudgetSettings, NoiseSettings
 from napari_blindspot.device import describe_device, peak_memory_bytes
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack, read_provenance
+from napari_blindspot.methods_text import model_methods, result_methods
 from napari_blindspot.model_file import read_header
 
 if TYPE_CHECKING:
@@ -23,14 +25,13 @@ if TYPE_CHECKING:
 
     from napari_blindspot.config import PredictSettings, Recipe, TrainSettings
     from napari_blindspot.model_file import Model
-    from napari_blindspot.noise.models import PoissonGaussian
+    from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.stack import Stack
     from napari_blindspot.stream import Seen
     from napari_blindspot.training import Trained
 
 
-LEAST_RESIDUAL = 0.85
-"""Of the variance that the noise model explains; below it the noise is correlated."""
+_TOO_UNSURE = 1.5  # dB: then the expected PSNR tells nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +62,7 @@ class Result:
     image: Any
     uncertainty: Any | None
     model: Model
-    noise: tuple[PoissonGaussian, ...]
+    noise: tuple[NoiseModel, ...]
     metrics: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -73,7 +74,9 @@ def run_metrics(
     """Return what a run measured: device, times, quality, memory."""
     training = model.provenance.get("training", {})
     trained_here = getattr(settings, "model", True) is None
-    expected = seen.expected_psnr() if noise_fits(model) else []
+    error = _expected_error(model)
+    trusted = noise_fits(model) and (error is None or error <= _TOO_UNSURE)
+    expected = seen.expected_psnr() if trusted else []
     known = [psnr for psnr in expected if psnr is not None]
     return {
         "device": describe_device(settings.device).name,
@@ -83,20 +86,28 @@ def run_metrics(
         "seconds_predict": seconds,
         "voxels_per_second": stack.n_voxels / seconds,
         "expected_psnr": sum(known) / len(known) if known else None,
+        "expected_psnr_error": error,
         "expected_psnr_per_channel": expected or None,
-        "normalised_residual": training.get("normalised_residual"),
+        "noise_check": model.provenance.get("noise_check"),
         "peak_memory_bytes": peak_memory_bytes(),
     }
 
 
-def noise_fits(model: Model) -> bool:
-    """Return whether held-out voxels scatter about as much as the model says.
+def _expected_error(model: Model) -> float | None:
+    """Return the standard error of the expected PSNR in dB, None if unknown."""
+    errors = [one.error for one in model.recalibration]
+    if not errors or not any(errors):
+        return None
+    return float(10 * np.log10(1 + np.mean(errors)))
 
-    Where they scatter much less, neighbours share their noise and the posterior's
-    promise is empty.
+
+def noise_fits(model: Model) -> bool:
+    """Return whether the noise model of every channel passed the check.
+
+    Where it did not, e.g. because neighbours share their noise, the posterior's promise
+    is empty.
     """
-    residual = model.provenance.get("training", {}).get("normalised_residual")
-    return residual is None or residual > LEAST_RESIDUAL
+    return all(one["fits"] for one in model.provenance.get("noise_check", ()))
 
 
 def provenance_of(
@@ -121,6 +132,7 @@ def training_facts(
     stacks: Sequence[Stack],
     device: str,
     threads: int,
+    checks: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return how a model was made: software, sources, seed, steps."""
     return {
@@ -128,11 +140,11 @@ def training_facts(
         "sources": [source_facts(stack) for stack in stacks],
         "seed": settings.seed,
         "budget": settings.model_dump(include=set(BudgetSettings.model_fields)),
+        "noise_check": list(checks),
         "training": {
             "steps": trained.steps,
             "seconds": trained.seconds,
             "held_out_score": trained.held_out,
-            "normalised_residual": trained.residual,
             "stopped": trained.stopped,
             "crop": recipe.crop,
             "batch": recipe.batch,
@@ -174,7 +186,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON-able facts; ``"kind"`` is ``"model"``, ``"result"`` or ``"stack"``.
+        JSON-able facts; ``"kind"`` is ``"model"``, ``"result"`` or ``"stack"``. Of a
+        model and of a result, ``"methods"`` is a paragraph for a paper.
 
     Raises
     ------
@@ -183,7 +196,13 @@ def describe(path: str | Path) -> dict[str, Any]:
     """
     if Path(path).suffix == ".safetensors":
         header = read_header(path)
-        return {**header, "kind": "model", "role": header["kind"], "path": str(path)}
+        return {
+            **header,
+            "kind": "model",
+            "role": header["kind"],
+            "path": str(path),
+            "methods": model_methods(header),
+        }
     stack = open_stack(path)
     facts = {
         "kind": "stack",
@@ -195,7 +214,12 @@ def describe(path: str | Path) -> dict[str, Any]:
     }
     provenance = read_provenance(path)
     if provenance is not None:
-        return {**facts, "kind": "result", "provenance": provenance}
+        return {
+            **facts,
+            "kind": "result",
+            "provenance": provenance,
+            "methods": result_methods(provenance),
+        }
     try:
         channels = measure_channels([stack], NoiseSettings())
     except InputError as error:  # e.g. a constant channel: the rest is worth knowing

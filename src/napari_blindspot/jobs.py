@@ -6,43 +6,34 @@ The shell and the panel run these; the functions of `api` run them to their end.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from napari_blindspot.channels import Channel, measure_channels
-from napari_blindspot.device import (
-    describe_device,
-    fixed_threads,
-    measured_threads,
-    pick_device,
-)
+from napari_blindspot.correction import correct
+from napari_blindspot.device import cpu_threads, pick_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import (
     Result,
-    noise_fits,
     provenance_of,
     run_metrics,
-    training_facts,
 )
+from napari_blindspot.fields import noise_fields
 from napari_blindspot.io import check_output, open_sink, open_stack, uncertainty_path
+from napari_blindspot.joint import together
+from napari_blindspot.learning import learn
 from napari_blindspot.methods import get_method
 from napari_blindspot.model_file import Model, load_model
-from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.planes import (
     PlaneSeries,
     plane_series,
     resolve_context_axis,
     usable_context,
 )
-from napari_blindspot.predictor import Predictor
+from napari_blindspot.predictor_joint import make_predictor
 from napari_blindspot.progress import CancelToken, Job, Progress
-from napari_blindspot.recipes import choose_recipe
-from napari_blindspot.sampling import CropSampler, Source
 from napari_blindspot.stream import block_shape, stream_prediction
-from napari_blindspot.training import train_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,20 +43,15 @@ if TYPE_CHECKING:
         DenoiseSettings,
         OpenSettings,
         PredictSettings,
-        Recipe,
         TrainSettings,
     )
     from napari_blindspot.io import Sink
+    from napari_blindspot.noise.field import NoiseField
     from napari_blindspot.stack import Stack
 
 
 _ONE_FOR_ALL = (
     "The model knows one channel: its scale and noise are used for every channel"
-)
-_CORRELATED = (
-    "Neighbouring voxels share their noise (the stack was resampled, compressed or "
-    "filtered?): part of the noise is kept, and the uncertainty is too small; try a "
-    "larger blind spot in the shell (--hole 1 3 3) or in Python (hole=(1, 3, 3))"
 )
 
 
@@ -84,7 +70,7 @@ def denoise_job(
     if settings.model is not None:
         model = load_model(settings.model)
     else:
-        model = yield from _train([stack], settings, cancel)
+        model = yield from learn([stack], settings, cancel)
     return (yield from _predict(model, stack, settings, out, cancel))
 
 
@@ -98,7 +84,7 @@ def train_job(
     stacks = [open_with(source, settings) for source in sources]
     for stack in stacks:
         yield from _tell(stack)
-    return (yield from _train(stacks, settings, cancel or CancelToken()))
+    return (yield from learn(stacks, settings, cancel or CancelToken()))
 
 
 def predict_job(
@@ -115,54 +101,6 @@ def predict_job(
     return (yield from _predict(model, stack, settings, out, cancel or CancelToken()))
 
 
-def _train(
-    stacks: Sequence[Stack], settings: TrainSettings, cancel: CancelToken
-) -> Job[Model]:
-    """Train one network on stacks that are open and cropped already."""
-    method = get_method(settings.method)
-    device = pick_device(settings.device)
-    axis = resolve_context_axis(stacks[0], settings.context)
-    yield Progress("noise", 0, 1, "steps", "Estimating the noise")
-    if idle := describe_device(settings.device).warning:
-        yield Progress("noise", 0, 1, "steps", idle)
-    channels = measure_channels(stacks, settings)
-    yield Progress("noise", 1, 1, "steps", _noise_sentence(channels))
-    runs = [one for stack in stacks for one in plane_series(stack, axis)]
-    recipe, note = _fit_recipe(choose_recipe(settings, device.type), runs, settings)
-    if note:
-        yield Progress("noise", 1, 1, "steps", note)
-    with cpu_threads(settings, device) as threads:
-        torch.manual_seed(settings.seed)
-        network = BlindSpotNetwork(recipe.network)
-        sources_of_crops = [_source(one, channels[one.channel]) for one in runs]
-        sampler = CropSampler(
-            sources_of_crops,
-            recipe.network.context,
-            recipe,
-            network.stride,
-            settings.seed,
-        )
-        trained = yield from train_network(
-            network,
-            sampler,
-            recipe,
-            device=device,
-            seed=settings.seed,
-            cancel=cancel,
-        )
-    model = Model(
-        trained.network,
-        tuple(channel.scale for channel in channels),
-        tuple(channel.noise for channel in channels),
-        axis if recipe.network.context else "none",
-        method.name,
-        training_facts(trained, recipe, settings, stacks, str(device), threads),
-    )
-    if not noise_fits(model):
-        yield Progress("train", 100, 100, "%", _CORRELATED)
-    return model
-
-
 def _predict(
     model: Model,
     stack: Stack,
@@ -173,9 +111,20 @@ def _predict(
     if model.n_channels < stack.sizes["C"] and model.n_channels == 1:
         yield Progress("open", 1, 1, "steps", _ONE_FOR_ALL)
     model = match_channels(model, stack)
-    series = _series_for(model, stack)
+    correction = correct(stack, settings, model.noise)
+    for told in correction.notes:
+        yield Progress("open", 1, 1, "steps", told)
+    series = _series_for(model, correction.stack)
+    fields = noise_fields(
+        series,
+        model.noise,
+        model.scales,
+        correction,
+        cancel,
+        per_plane=settings.noise_per_plane,
+    )
     device = pick_device(settings.device)
-    predictor = Predictor(model, device)
+    predictor = make_predictor(model, device)
     block = block_shape(
         series[0].shape,
         halo=predictor.halo,
@@ -189,7 +138,7 @@ def _predict(
     try:
         with cpu_threads(settings, device):
             seen = yield from stream_prediction(
-                predictor, series, block, image, std, cancel
+                predictor, *_work(model, series, fields), block, image, std, cancel
             )
         seconds = time.perf_counter() - start
         finished = []
@@ -211,6 +160,15 @@ def _predict(
     )
 
 
+def _work(
+    model: Model, series: tuple[PlaneSeries, ...], fields: tuple[NoiseField, ...]
+) -> tuple[Any, Any]:
+    """Return what goes through the network one after the other, and its noise."""
+    if model.settings.channels == 1:
+        return series, fields
+    return together(series, fields)
+
+
 def match_channels(model: Model, stack: Stack) -> Model:
     """Return the model with one scale and noise model per channel of the stack.
 
@@ -222,40 +180,23 @@ def match_channels(model: Model, stack: Stack) -> Model:
     wanted = stack.sizes["C"]
     if model.n_channels == wanted:
         return model
+    if model.settings.channels > 1:
+        raise InputError(
+            f"the model denoises {model.n_channels} channels together but the stack "
+            f"has {wanted}; give a stack of the same channels, all of them, or train "
+            f"with channels='each'."
+        )
     if model.n_channels == 1:
-        return Model(
-            model.network,
-            model.scales * wanted,
-            model.noise * wanted,
-            model.context_axis,
-            model.method,
-            model.provenance,
+        return replace(
+            model,
+            scales=model.scales * wanted,
+            noise=model.noise * wanted,
+            recalibration=model.recalibration * wanted,
         )
     raise InputError(
         f"the model was trained on {model.n_channels} channels but the stack has "
         f"{wanted}; choose one channel (channel=) for training and for denoising."
     )
-
-
-@contextmanager
-def cpu_threads(settings: Any, device: torch.device) -> Iterator[int]:
-    """Set the number of CPU threads for a while; yields the number.
-
-    With a budget in steps it is the same in every run on a machine, so that the same
-    seed gives the same weights; otherwise the fastest number is measured.
-    """
-    before = torch.get_num_threads()
-    if settings.threads is not None:
-        threads = settings.threads
-    elif device.type != "cpu" or getattr(settings, "steps", None) is not None:
-        threads = fixed_threads()
-    else:
-        threads = measured_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(before)
 
 
 def open_with(source: Any, settings: OpenSettings) -> Stack:
@@ -299,36 +240,6 @@ def _series_for(model: Model, stack: Stack) -> tuple[PlaneSeries, ...]:
     return plane_series(stack, resolve_context_axis(stack, model.context_axis))
 
 
-def _fit_recipe(
-    recipe: Recipe, series: Sequence[PlaneSeries], settings: TrainSettings
-) -> tuple[Recipe, str]:
-    """Give the recipe the hole, and no more context than the planes allow."""
-    wanted = 0 if settings.context == "none" else recipe.network.context
-    planes = min(one.shape[0] for one in series)
-    context = usable_context(planes, wanted)
-    network = recipe.network.model_copy(
-        update={"context": context, "hole": settings.hole}
-    )
-    note = ""
-    if context < wanted:
-        note = (
-            "a single plane: no neighbour planes are used"
-            if planes == 1
-            else f"{planes} planes along {series[0].axis}: {context} neighbour plane "
-            f"on either side is used instead of {wanted}"
-        )
-    return recipe.model_copy(update={"network": network}), note
-
-
-def _source(series: PlaneSeries, channel: Channel) -> Source:
-    return Source(
-        series,
-        channel.scale,
-        channel.noise.normalized(channel.scale),
-        channel.saturation,
-    )
-
-
 def _open_sinks(
     stack: Stack,
     series: PlaneSeries,
@@ -362,9 +273,3 @@ def _open_sinks(
         image.abort()
         raise
     return image, std
-
-
-def _noise_sentence(channels: Sequence[Channel]) -> str:
-    parts = [f"gain {c.noise.gain:.3g} grey values per electron" for c in channels]
-    warnings = [w for c in channels for w in c.noise.warnings]
-    return "Noise: " + "; ".join([*parts, *warnings])

@@ -20,10 +20,13 @@ from napari_blindspot.errors import (
     RunError,
 )
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
-from napari_blindspot.noise.models import PoissonGaussian
+from napari_blindspot.noise.models import NoiseModel, noise_from_dict
+from napari_blindspot.noise.recalibration import Recalibration
 from napari_blindspot.normalize import Normalization
 
-FORMAT = 1
+FORMAT = 2
+"""The newest model format this version reads: 2 if channels go together, else 1."""
+
 _KEY = "napari_blindspot"
 
 
@@ -45,14 +48,22 @@ class Model:
         Name of the method it was trained by.
     provenance
         Where it comes from: versions, source, seed, steps, held-out score.
+    recalibration
+        Of each channel: factors on the prior variance and the noise that were found
+        after training; empty: none.
     """
 
     network: BlindSpotNetwork
     scales: tuple[Normalization, ...]
-    noise: tuple[PoissonGaussian, ...]
+    noise: tuple[NoiseModel, ...]
     context_axis: str
     method: str = "bayesian"
     provenance: dict[str, Any] = field(default_factory=dict)
+    recalibration: tuple[Recalibration, ...] = ()
+
+    def recalibration_of(self, channel: int) -> Recalibration | None:
+        """Return what corrects the prior of a channel, None if nothing does."""
+        return self.recalibration[channel] if self.recalibration else None
 
     @property
     def settings(self) -> NetworkSettings:
@@ -175,10 +186,13 @@ def load_model(path: str | Path) -> Model:
         return Model(
             network.eval(),
             tuple(Normalization(**scale) for scale in facts["scales"]),
-            tuple(PoissonGaussian.from_dict(noise) for noise in facts["noise"]),
+            tuple(noise_from_dict(noise) for noise in facts["noise"]),
             facts["context_axis"],
             facts["method"],
             facts["provenance"],
+            tuple(Recalibration.from_dict(one) for one in facts["recalibration"])
+            if "recalibration" in facts
+            else (),
         )
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelFileError(
@@ -235,13 +249,17 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 
 def _facts(model: Model) -> dict[str, Any]:
+    network = model.settings.model_dump()
+    if model.settings.channels == 1:  # older versions know no such networks
+        del network["channels"], network["covariance"]
     return {
-        "format": FORMAT,
+        "format": 1 if model.settings.channels == 1 else 2,
         "kind": "teacher",
         "method": model.method,
-        "network": model.settings.model_dump(),
+        "network": network,
         "scales": [asdict(scale) for scale in model.scales],
         "noise": [noise.as_dict() for noise in model.noise],
+        "recalibration": [one.as_dict() for one in model.recalibration],
         "context_axis": model.context_axis,
         "provenance": model.provenance,
     }

@@ -37,6 +37,10 @@ class Normalization:
 
     def forward(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Map data units to network units."""
+        if values.dtype.itemsize > 2 and values.dtype != np.float32:
+            # float32 would round a large offset before it is subtracted.
+            t = (values.astype(np.float64) - self.offset) / self.scale
+            return t.astype(np.float32)
         return (values.astype(np.float32) - np.float32(self.offset)) / np.float32(
             self.scale
         )

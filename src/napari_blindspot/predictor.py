@@ -6,6 +6,7 @@ Device, precision and memory live here. One predictor is used by one thread.
 from __future__ import annotations
 
 import copy
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,10 @@ import torch
 
 from napari_blindspot.device import channels_last
 from napari_blindspot.errors import RunError
-from napari_blindspot.methods.bayesian import Noise, posterior
+from napari_blindspot.methods.bayesian import posterior
 from napari_blindspot.networks.precision import half_where_it_pays
+from napari_blindspot.noise.field import NoiseField
+from napari_blindspot.noise.likelihood import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.model_file import Model
+    from napari_blindspot.networks.blindspot import Prior
+    from napari_blindspot.noise.likelihood import Likelihood
 
     Groups = Sequence[Sequence[int]]
 
@@ -54,7 +59,11 @@ class Predictor:
         self._largest_batch: int | None = None
 
     def __call__(
-        self, planes: NDArray[Any], groups: Groups, channel: int
+        self,
+        planes: NDArray[Any],
+        groups: Groups,
+        channel: int,
+        noise: Likelihood | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Denoise some planes of a tile, all at once; arguments as in `batches`.
 
@@ -65,12 +74,16 @@ class Predictor:
         """
         mean = np.empty((len(groups), *planes.shape[1:]), np.float32)
         std = np.empty_like(mean)
-        for part, some_mean, some_std in self.batches(planes, groups, channel):
+        for part, some_mean, some_std in self.batches(planes, groups, channel, noise):
             mean[part], std[part] = some_mean, some_std
         return mean, std
 
     def batches(
-        self, planes: NDArray[Any], groups: Groups, channel: int
+        self,
+        planes: NDArray[Any],
+        groups: Groups,
+        channel: int,
+        noise: Likelihood | None = None,
     ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
         """Denoise some planes of a tile, batch by batch.
 
@@ -84,6 +97,9 @@ class Predictor:
             and, in the middle, of itself: 2·context + 1 numbers.
         channel
             Which scale and noise model of the model belong to the planes.
+        noise
+            Noise of the planes to denoise, network units, where it is not the same
+            everywhere: its parameters are arrays (len(groups), 1 or Y, 1 or X).
 
         Yields
         ------
@@ -96,37 +112,70 @@ class Predictor:
         RunError
             If not even a single plane fits into memory.
         """
-        scale = self.model.scales[channel]
         finite = np.isfinite(planes)
-        t = np.where(finite, scale.forward(planes), np.float32(0))
+        t = np.where(finite, self._to_network(planes, channel), np.float32(0))
         index = np.asarray(groups)
+        if noise is None:
+            noise = self.noise_field(channel).at(
+                range(len(index)), slice(None), slice(None)
+            )
         start = 0
         while start < len(index):
-            size = self._batch_size(planes.shape[1] * planes.shape[2])
+            size = self._batch_size(planes.shape[-2] * planes.shape[-1])
             part = slice(start, min(start + size, len(index)))
-            try:
-                mean, std = self._run(t[index[part]], channel)
-            except torch.OutOfMemoryError:
-                self._shrink(size, planes.shape[1:])
-                continue
             missing = ~finite[index[part, self.context]]
-            mean, std = scale.inverse(mean), std * np.float32(scale.scale)
+            try:
+                mean, std = self._run(
+                    t[index[part]], mapped(itemgetter(part), noise), missing, channel
+                )
+            except torch.OutOfMemoryError:
+                self._shrink(size, planes.shape[-2:])
+                continue
+            mean, std = self._to_data(mean, std, channel)
             mean[missing] = std[missing] = np.nan
             yield part, mean, std
             start = part.stop
 
-    def _run(
-        self, t: NDArray[np.float32], channel: int
+    def noise_field(self, channel: int) -> NoiseField:
+        """Return the noise of a channel, the same in all planes and pixels."""
+        scale = self.model.scales[channel]
+        return NoiseField(self.model.noise[channel].normalized(scale))
+
+    def _to_network(self, planes: NDArray[Any], channel: int) -> NDArray[np.float32]:
+        return self.model.scales[channel].forward(planes)
+
+    def _to_data(
+        self, mean: NDArray[np.float32], std: NDArray[np.float32], channel: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        line = self.model.noise[channel].normalized(self.model.scales[channel])
-        noise = Noise(*(torch.tensor(value, device=self.device) for value in line))
+        scale = self.model.scales[channel]
+        return scale.inverse(mean), std * np.float32(scale.scale)
+
+    def _run(
+        self,
+        t: NDArray[np.float32],
+        noise: Likelihood,
+        missing: NDArray[np.bool_],
+        channel: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        del missing  # what is there of the other pixels does not depend on it
         with torch.inference_mode():
-            x = torch.from_numpy(t).to(self.device)
-            x = x.contiguous(memory_format=torch.channels_last)
-            with half_where_it_pays(self.device):
-                prior = self.network(x)
-            mean, std = posterior(x[:, self.context], prior, noise)
+            y, prior = self._prior(t)
+            recalibration = self.model.recalibration_of(channel)
+            mean, std = posterior(y, prior, self._on_device(noise), recalibration)
             return mean.cpu().numpy(), std.cpu().numpy()
+
+    def _prior(self, maps: NDArray[np.float32]) -> tuple[torch.Tensor, Prior]:
+        """Return the noisy centre plane and what the network says of it."""
+        x = torch.from_numpy(maps).to(self.device)
+        x = x.contiguous(memory_format=torch.channels_last)
+        with half_where_it_pays(self.device):
+            prior = self.network(x)
+        return self.network.centre(x), prior
+
+    def _on_device(self, noise: Likelihood) -> Likelihood:
+        return mapped(
+            lambda p: torch.from_numpy(np.ascontiguousarray(p)).to(self.device), noise
+        )
 
     def max_pixels(self) -> int:
         """Return how many pixels of one plane fit into memory at once."""

@@ -16,7 +16,7 @@ from napari_blindspot.errors import Cancelled
 
 T = TypeVar("T")
 
-Stage = Literal["open", "noise", "train", "predict", "pyramid"]
+Stage = Literal["open", "noise", "train", "predict", "pyramid", "compare"]
 
 TITLES: dict[Stage, str] = {
     "open": "Opening",
@@ -24,6 +24,7 @@ TITLES: dict[Stage, str] = {
     "train": "Training",
     "predict": "Denoising",
     "pyramid": "Writing overviews",
+    "compare": "Comparing",
 }
 """What people read while a stage runs."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindspot.noise.field import joined
 from napari_blindspot.planes import neighbours
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.config import Recipe
-    from napari_blindspot.noise.models import NetworkNoise
+    from napari_blindspot.noise.field import NoiseField
+    from napari_blindspot.noise.likelihood import Likelihood
     from napari_blindspot.normalize import Normalization
     from napari_blindspot.planes import PlaneSeries
 
@@ -45,7 +47,7 @@ class Source:
 
     series: PlaneSeries
     scale: Normalization
-    noise: NetworkNoise
+    noise: NoiseField
     saturation: float = float("inf")
 
 
@@ -60,12 +62,45 @@ class Batch:
     target
         (N, S, S) float32, 1 where the centre plane's voxel counts in the loss.
     noise
-        (3, N, 1, 1) float32: a, b and floor of every crop's noise.
+        Noise of every crop; its parameters are (N, 1, 1) or (N, S, S) float32.
     """
 
     planes: NDArray[np.float32]
     target: NDArray[np.float32]
-    noise: NDArray[np.float32]
+    noise: Likelihood
+
+    @property
+    def maps(self) -> NDArray[np.float32]:
+        """What the network takes, (N, maps, S, S)."""
+        return self.planes
+
+    @property
+    def likelihood(self) -> Any:
+        """The noise as the likelihood of the network's answer takes it."""
+        return self.noise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """A window of one plane, network units.
+
+    Parameters
+    ----------
+    maps
+        (maps, rows, columns) float32, what the network takes.
+    y
+        (rows, columns) float32, the noisy plane itself.
+    usable, held_out
+        (rows, columns) bool: neither missing nor saturated; never a target.
+    noise
+        Its parameters are (1, 1, 1) or (1, rows, columns).
+    """
+
+    maps: NDArray[np.float32]
+    y: NDArray[np.float32]
+    usable: NDArray[np.bool_]
+    held_out: NDArray[np.bool_]
+    noise: Likelihood
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +254,7 @@ class CropSampler:
             if len(found) == count:
                 break
             place = self._around_block(self._anywhere(rng))
-            _, counts = self._crop(place, held_out=True)
+            _, counts = self.crop_at(place, held_out=True)
             if counts.mean() >= _LEAST_HELD_OUT:
                 found.append(place)
         return self._batch(found or [self._anywhere(rng)], held_out=bool(found))
@@ -254,10 +289,11 @@ class CropSampler:
         noisy value would bias the mean that the network learns.
         """
         places = [self._anywhere(self._rng) for _ in range(count)]
-        means = [self._centre(place).mean() for place in places]
+        means = [self.brightness(place) for place in places]
         return places[int(np.argmax(means))]
 
-    def _centre(self, place: Place) -> NDArray[np.float32]:
+    def brightness(self, place: Place) -> float:
+        """Return the mean of a crop's centre plane, network units."""
         source = self.sources[place.source]
         y, x = self._window(place)
         plane = self.cache.read(
@@ -267,7 +303,7 @@ class CropSampler:
             y,
             x,
         )
-        return _finite(source.scale.forward(plane[0]))
+        return float(_finite(source.scale.forward(plane[0])).mean())
 
     def _window(self, place: Place) -> tuple[slice, slice]:
         return (
@@ -275,39 +311,67 @@ class CropSampler:
             slice(place.x, place.x + self.crop),
         )
 
+    def window(self, place: Place, side: int) -> Window:
+        """Read a window of one plane with its context planes, outside of training."""
+        source = self.sources[place.source]
+        _, height, width = source.series.shape
+        y = slice(place.y, min(place.y + side, height))
+        x = slice(place.x, min(place.x + side, width))
+        raw = self._planes(place, y, x)
+        planes = _finite(source.scale.forward(raw))
+        return Window(
+            planes,
+            planes[self.context],
+            self._usable(raw[self.context], source),
+            self._held_out(place, y, x),
+            source.noise.at([place.plane], y, x),
+        )
+
     def _batch(self, places: list[Place], *, held_out: bool) -> Batch:
-        crops = [self._crop(place, held_out) for place in places]
-        noise = [self.sources[place.source].noise for place in places]
+        crops = [self.crop_at(place, held_out) for place in places]
         return Batch(
             np.stack([planes for planes, _ in crops]),
             np.stack([target for _, target in crops]),
-            np.array(noise, np.float32).T[:, :, None, None],
+            self.noise_at(places),
         )
 
-    def _crop(
+    def noise_at(self, places: Sequence[Place]) -> Likelihood:
+        """Return the noise of some crops; its parameters are (N, 1 or S, 1 or S)."""
+        return joined(
+            [
+                self.sources[place.source].noise.at([place.plane], *self._window(place))
+                for place in places
+            ]
+        )
+
+    def crop_at(
         self, place: Place, held_out: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        source = self.sources[place.source]
-        total = source.series.shape[0]
-        around = neighbours(place.plane, total, self.context)
-        wanted = [*around[: self.context], place.plane, *around[self.context :]]
-        first = min(wanted)
-        raw = self.cache.read(
-            place.source,
-            source.series,
-            slice(first, max(wanted) + 1),
-            *self._window(place),
-        )[[plane - first for plane in wanted]]
-        centre = raw[self.context]
-        counts = np.isfinite(centre) & (centre < source.saturation)
-        counts &= self._held_out_mask(place) == held_out
+        """Return planes and target of one crop, without the axis of the batch."""
+        source, window = self.sources[place.source], self._window(place)
+        raw = self._planes(place, *window)
+        counts = self._usable(raw[self.context], source)
+        counts &= self._held_out(place, *window) == held_out
         return _finite(source.scale.forward(raw)), counts.astype(np.float32)
 
-    def _held_out_mask(self, place: Place) -> NDArray[np.bool_]:
-        """Return True where a voxel of this crop belongs to a held-out block."""
+    def _planes(self, place: Place, y: slice, x: slice) -> NDArray[Any]:
+        """Read a window of a plane and of its neighbours, data units."""
+        source = self.sources[place.source]
+        around = neighbours(place.plane, source.series.shape[0], self.context)
+        wanted = [*around[: self.context], place.plane, *around[self.context :]]
+        first = min(wanted)
+        planes = slice(first, max(wanted) + 1)
+        raw = self.cache.read(place.source, source.series, planes, y, x)
+        return raw[[plane - first for plane in wanted]]
+
+    def _usable(self, plane: NDArray[Any], source: Source) -> NDArray[np.bool_]:
+        usable: NDArray[np.bool_] = np.isfinite(plane) & (plane < source.saturation)
+        return usable
+
+    def _held_out(self, place: Place, y: slice, x: slice) -> NDArray[np.bool_]:
+        """Return True where a voxel of a window belongs to a held-out block."""
         side = self.block
-        rows = (place.y + np.arange(self.crop)) // side
-        columns = (place.x + np.arange(self.crop)) // side
+        rows, columns = (np.arange(s.start, s.stop) // side for s in (y, x))
         key = _mix(np.uint64(self.seed) ^ _mix(np.uint64(place.source + 1)))
         key = _mix(key ^ np.uint64(place.plane))
         blocks = _mix(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindspot.joint import JointSeries
 from napari_blindspot.planes import neighbours
 from napari_blindspot.progress import CancelToken, Job, Progress
 from napari_blindspot.tiling import Tile, plan_tiles, round_up
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.io import Sink
+    from napari_blindspot.joint import JointField
+    from napari_blindspot.noise.field import NoiseField
     from napari_blindspot.planes import PlaneSeries
     from napari_blindspot.predictor import Predictor
+
+    Series = PlaneSeries | JointSeries
+    Field = NoiseField | JointField
 
 _PREFETCH = 2
 _BLOCK_BYTES = 32 * 2**20  # float32 bytes of one output block, about
@@ -120,7 +126,8 @@ def block_shape(
 
 def stream_prediction(
     predictor: Predictor,
-    series: Sequence[PlaneSeries],
+    series: Sequence[Series],
+    fields: Sequence[Field],
     block: tuple[int, int, int],
     image: Sink,
     uncertainty: Sink | None,
@@ -133,7 +140,10 @@ def stream_prediction(
     predictor
         Used in this thread alone.
     series
-        All of the same shape.
+        All of the same shape; with a model of several channels, each is all channels
+        of one place.
+    fields
+        The noise of each.
     block
         Core of the tiles, from `block_shape`.
     image, uncertainty
@@ -157,6 +167,7 @@ def stream_prediction(
         stride=(1, predictor.stride, predictor.stride),
     )
     work = [(one, tile) for one in series for tile in tiles]
+    noise = dict(zip(map(id, series), fields, strict=True))
     seen = Seen()
     with (
         ThreadPoolExecutor(1, "blindspot-read") as reader,
@@ -166,12 +177,15 @@ def stream_prediction(
         written: deque[Future[None]] = deque()
         for done, (one, tile, planes) in enumerate(_prefetch(reader, work, cancel)):
             mean, std = yield from predict_tile(
-                predictor, one, tile, planes, cancel, done, len(work)
+                predictor, one, tile, planes, cancel, done, len(work), noise[id(one)]
             )
-            seen.add(one.channel, mean, std)
-            written.append(writer.submit(_write, one, tile, mean, image))
-            if uncertainty is not None:
-                written.append(writer.submit(_write, one, tile, std, uncertainty))
+            for own, own_mean, own_std in _by_channel(one, mean, std):
+                seen.add(own.channel, own_mean, own_std)
+                written.append(writer.submit(_write, own, tile, own_mean, image))
+                if uncertainty is not None:
+                    written.append(
+                        writer.submit(_write, own, tile, own_std, uncertainty)
+                    )
             while len(written) > _PREFETCH:
                 written.popleft().result()
         for future in written:
@@ -181,14 +195,17 @@ def stream_prediction(
 
 def predict_tile(
     predictor: Predictor,
-    series: PlaneSeries,
+    series: Series,
     tile: Tile,
     planes: NDArray[Any],
     cancel: CancelToken,
     done: int = 0,
     total: int = 1,
+    field: Field | None = None,
 ) -> Job[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Denoise the core of one tile whose read region is given.
+
+    `field` is the noise of the series, by default that of its channel everywhere.
 
     Yields
     ------
@@ -198,16 +215,24 @@ def predict_tile(
     Returns
     -------
     mean, std
-        Of the core, (planes, rows, columns) float32 in data units.
+        Of the core, (planes, rows, columns) float32 in data units; of several
+        channels together (planes, C, rows, columns).
     """
     groups = tile_groups(tile, series.shape[0], predictor.context)
     core = (tile.y.core_in_read, tile.x.core_in_read)
-    shape = (len(groups), *(n.stop - n.start for n in core))
+    shape = (len(groups), *planes.shape[1:-2], *(n.stop - n.start for n in core))
     mean, std = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    for part, some_mean, some_std in predictor.batches(planes, groups, series.channel):
+    if field is None:
+        field = predictor.noise_field(series.channel)
+    noise: Any = field.at(
+        range(tile.planes.core_start, tile.planes.core_stop), tile.y.read, tile.x.read
+    )
+    for part, some_mean, some_std in predictor.batches(
+        planes, groups, series.channel, noise
+    ):
         cancel.raise_if_cancelled()
-        mean[part] = some_mean[(slice(None), *core)]
-        std[part] = some_std[(slice(None), *core)]
+        mean[part] = some_mean[(..., *core)]
+        std[part] = some_std[(..., *core)]
         yield Progress("predict", done + part.stop / len(groups), total, "blocks")
     return mean, std
 
@@ -224,9 +249,9 @@ def tile_groups(tile: Tile, planes: int, context: int) -> list[list[int]]:
 
 def _prefetch(
     reader: ThreadPoolExecutor,
-    work: Sequence[tuple[PlaneSeries, Tile]],
+    work: Sequence[tuple[Series, Tile]],
     cancel: CancelToken,
-) -> Iterator[tuple[PlaneSeries, Tile, NDArray[Any]]]:
+) -> Iterator[tuple[Series, Tile, NDArray[Any]]]:
     """Read tiles ahead of their use, a bounded number of them."""
     waiting: deque[Future[NDArray[Any]]] = deque()
     ahead = iter(work)
@@ -241,7 +266,18 @@ def _prefetch(
             future.cancel()
 
 
-def _read(series: PlaneSeries, tile: Tile) -> NDArray[Any]:
+def _by_channel(
+    series: Series, mean: NDArray[np.float32], std: NDArray[np.float32]
+) -> list[tuple[PlaneSeries, NDArray[np.float32], NDArray[np.float32]]]:
+    """Take the channels of a result apart, where it has several."""
+    if not isinstance(series, JointSeries):
+        return [(series, mean, std)]
+    return [
+        (one, mean[:, index], std[:, index]) for index, one in enumerate(series.members)
+    ]
+
+
+def _read(series: Series, tile: Tile) -> NDArray[Any]:
     return series.read(tile.planes.read, tile.y.read, tile.x.read)
 
 

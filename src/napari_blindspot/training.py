@@ -10,29 +10,38 @@ import copy
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from napari_blindspot.device import channels_last
-from napari_blindspot.methods.bayesian import Noise, negative_log_likelihood
+from napari_blindspot.methods.objective import Objective
 from napari_blindspot.methods.start import fit_start
-from napari_blindspot.networks.precision import half_where_it_pays
-from napari_blindspot.noise.estimate import is_padding
+from napari_blindspot.methods.start_joint import fit_joint_start
+from napari_blindspot.noise.likelihood import mapped
 from napari_blindspot.progress import CancelToken, Job, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
 
     from napari_blindspot.config import Recipe
+    from napari_blindspot.methods.learned_noise import NoiseLearner
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
     from napari_blindspot.sampling import Batch, CropSampler
+
+    Crop = tuple[Tensor, Tensor, Any]  # planes, target, noise of one channel or several
+
+    Refine = Callable[[BlindSpotNetwork], str]
 
 _START_VOXELS = 6 * 10**5
 _START_BATCH = 24
 _HELD_OUT_CROPS = 32
+# Of the budget: the network explains most of the signal by then, and more later.
+_REFINE_AT = (0.35, 0.7)
 _LEAST_STEPS_BETWEEN_CHECKS = 10
 _BETAS = (0.9, 0.99)  # Laine et al. 2019
 _LEAST_GAIN = 1e-5  # nats by which a check must be better to count
@@ -52,10 +61,6 @@ class Trained:
         Time they took.
     held_out
         Best held-out score (negative log-likelihood).
-    residual
-        Mean of (y − μ)² / (v + n) over held-out voxels: 1 where the noise model fits.
-        Below 1 the surroundings tell more about a voxel than its noise model allows,
-        which is the mark of noise that neighbours share.
     stopped
         ``"budget"`` or ``"held-out score"``.
     history
@@ -66,7 +71,6 @@ class Trained:
     steps: int
     seconds: float
     held_out: float
-    residual: float
     stopped: str
     history: tuple[tuple[int, float], ...]
 
@@ -135,6 +139,9 @@ def train_network(
     device: torch.device,
     seed: int,
     cancel: CancelToken,
+    refine: Refine | None = None,
+    learner: NoiseLearner | None = None,
+    stop_gradient: bool = False,
 ) -> Job[Trained]:
     """Train a blind-spot network on the crops of a sampler.
 
@@ -153,6 +160,14 @@ def train_network(
         Seed of augmentation.
     cancel
         Asked before every step.
+    refine
+        Called at two points of the budget with the averaged network; it may give the
+        sampler's sources another noise and then returns a sentence about it.
+    learner
+        Learns the strength of the noise along with the network, and ends with the
+        best averaged weights too; None: the noise is frozen.
+    stop_gradient
+        As of `methods.bayesian.negative_log_likelihood`.
 
     Yields
     ------
@@ -165,14 +180,16 @@ def train_network(
     Trained
     """
     rng, hole = np.random.default_rng([seed, 3]), network.settings.hole
-    trainer = Trainer(network, recipe, device)
+    objective = Objective(network, learner, stop_gradient=stop_gradient)
+    trainer = Trainer(objective, recipe, device)
     held_out = sampler.held_out(_HELD_OUT_CROPS)
-    fit_start(network, start_crops(trainer, sampler, cancel))
+    _fit_start(network, StartCrops(trainer, sampler, cancel))
     trainer.restart()
     clock, best, step, spent = Clock(recipe), Best(), 0, 0.0
     best.update(0, trainer.score(held_out), trainer.average)  # the blind filter alone
     network.wake()
     trainer.restart()
+    refinements = list(_REFINE_AT)
     while spent < 1 and not best.is_over(recipe, spent):
         cancel.raise_if_cancelled()
         batch = augment(sampler.draw(), rng, quarter_turns=hole[1] == hole[2])
@@ -184,41 +201,51 @@ def train_network(
             metrics["held_out"] = trainer.score(held_out)
             best.update(step, metrics["held_out"], trainer.average)
         yield Progress("train", 100 * spent, 100, "%", "", metrics)
-    network.load_state_dict(best.weights)
-    channels_last(network, torch.device("cpu")).eval()
+        if refine is not None and refinements and spent >= refinements[0]:
+            refinements.pop(0)
+            if told := refine(trainer.average.network):
+                # Scores under another noise cannot be compared.
+                best, held_out = Best(), sampler.held_out(_HELD_OUT_CROPS)
+                best.update(step, trainer.score(held_out), trainer.average)
+                yield Progress("train", 100 * spent, 100, "%", told)
+    objective.load_state_dict(best.weights)
+    channels_last(objective, torch.device("cpu")).eval()
     stopped = "budget" if spent >= 1 else "held-out score"
     return Trained(
         network,
         step,
         clock.seconds,
         best.score,
-        normalised_residual(network, *trainer.on_cpu(held_out)),
         stopped,
         tuple(best.history),
     )
 
 
-def start_crops(
-    trainer: Trainer, sampler: CropSampler, cancel: CancelToken
-) -> Iterator[tuple[Tensor, Tensor, Noise]]:
-    """Draw the crops that the blind filter is fitted to, a few at a time."""
-    for _ in range(math.ceil(_START_VOXELS / (_START_BATCH * sampler.crop**2))):
-        cancel.raise_if_cancelled()
-        yield trainer.on_cpu(sampler.draw(_START_BATCH))
+def _fit_start(network: BlindSpotNetwork, crops: Iterable[Crop]) -> None:
+    fit = fit_start if network.settings.channels == 1 else fit_joint_start
+    fit(network, crops)
 
 
-def normalised_residual(
-    network: BlindSpotNetwork, planes: Tensor, target: Tensor, noise: Noise
-) -> float:
-    """Return the mean of (y − μ)² / (v + n) over the targets, on the CPU."""
-    with torch.no_grad():
-        prior = network(planes)
-    y = planes[:, network.settings.context]
-    ratio = (y - prior.mean) ** 2 / (prior.variance + noise.variance(prior.mean))
-    # Padding has no noise and would count as noise that neighbours share.
-    padding = [is_padding(plane.numpy()) for plane in y]
-    target = target * ~torch.from_numpy(np.stack(padding))
-    return float((ratio * target).sum() / target.sum().clamp(min=1))
+@dataclass(slots=True)
+class StartCrops:
+    """The crops that the blind filter is fitted to, drawn a few at a time.
+
+    They are kept: several channels are fitted one after the other.
+    """
+
+    trainer: Trainer
+    sampler: CropSampler
+    cancel: CancelToken
+    drawn: list[Batch] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Crop]:
+        """Give the same crops every time."""
+        size = _START_BATCH * self.sampler.crop**2
+        for index in range(math.ceil(_START_VOXELS / size)):
+            self.cancel.raise_if_cancelled()
+            if index == len(self.drawn):
+                self.drawn.append(self.sampler.draw(_START_BATCH))
+            yield self.trainer.on_cpu(self.drawn[index])
 
 
 class Trainer:
@@ -226,8 +253,8 @@ class Trainer:
 
     Parameters
     ----------
-    network
-        Changed in place.
+    objective
+        The network with its loss; changed in place.
     recipe
         Learning rate, clipping, averaging.
     device
@@ -235,30 +262,30 @@ class Trainer:
     """
 
     def __init__(
-        self, network: BlindSpotNetwork, recipe: Recipe, device: torch.device
+        self, objective: Objective, recipe: Recipe, device: torch.device
     ) -> None:
-        self.network = network
+        self.objective = objective
         self.recipe = recipe
         self.device = device
         self.restart()
 
     def restart(self) -> None:
         """Move the network to the device; begin optimiser and average anew."""
-        channels_last(self.network, self.device).train()
-        self.average = copy.deepcopy(self.network).eval()
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=self.recipe.learning_rate, betas=_BETAS
-        )
+        channels_last(self.objective, self.device).train()
+        self.average = copy.deepcopy(self.objective).eval()
+        groups = self.objective.groups(self.recipe.learning_rate)
+        self.optimiser = torch.optim.Adam(groups, betas=_BETAS)
+        self.rates = [group["lr"] for group in groups]
         self.steps = 0
 
     def step(self, batch: Batch, spent: float) -> float:
         """Take one optimiser step and return the loss."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.learning_rate * self._warmth(spent)
-        loss = self._loss(self.network, batch)
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self._warmth(spent)
+        loss = self.objective(*self._on_device(batch))
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.objective.parameters(), self.recipe.clip)
         self.optimiser.step()
         self.steps += 1
         self._update_average()
@@ -267,25 +294,21 @@ class Trainer:
     def score(self, batch: Batch) -> float:
         """Return the negative log-likelihood of a batch under the averaged weights."""
         with torch.no_grad():
-            return float(self._loss(self.average, batch))
+            return float(self.average.score(*self._on_device(batch)))
 
-    def on_cpu(self, batch: Batch) -> tuple[Tensor, Tensor, Noise]:
+    def on_cpu(self, batch: Batch) -> Crop:
         """Turn a batch into tensors on the CPU: planes, target, noise."""
         return (
-            torch.from_numpy(batch.planes),
+            torch.from_numpy(batch.maps),
             torch.from_numpy(batch.target),
-            Noise(*torch.from_numpy(batch.noise)),
+            mapped(torch.from_numpy, batch.likelihood),
         )
 
-    def _loss(self, network: BlindSpotNetwork, batch: Batch) -> Tensor:
-        planes = torch.from_numpy(batch.planes).to(self.device)
-        target = torch.from_numpy(batch.target).to(self.device)
-        noise = Noise(*torch.from_numpy(batch.noise).to(self.device))
-        planes = planes.contiguous(memory_format=torch.channels_last)
-        with half_where_it_pays(self.device):
-            prior = network(planes)
-        centre = planes[:, planes.shape[1] // 2]
-        return negative_log_likelihood(centre, prior, noise, target)
+    def _on_device(self, batch: Batch) -> Crop:
+        planes, target, noise = self.on_cpu(batch)
+        planes = planes.to(self.device).contiguous(memory_format=torch.channels_last)
+        noise = mapped(lambda p: p.to(self.device), noise)
+        return planes, target.to(self.device), noise
 
     def _warmth(self, spent: float) -> float:
         """Return the learning rate's factor: a short ramp up, then a cosine to 0."""
@@ -297,7 +320,7 @@ class Trainer:
         decay = min(self.recipe.ema, (1 + self.steps) / (10 + self.steps))
         with torch.no_grad():
             for old, new in zip(
-                self.average.parameters(), self.network.parameters(), strict=True
+                self.average.parameters(), self.objective.parameters(), strict=True
             ):
                 old.lerp_(new, 1 - decay)
 
@@ -318,8 +341,9 @@ def augment(
         planes = planes[:, ::-1]
     if mirror:
         planes, target = planes[..., ::-1], target[..., ::-1]
-    return type(batch)(
-        np.ascontiguousarray(np.rot90(planes, turns, (-2, -1))),
-        np.ascontiguousarray(np.rot90(target, turns, (-2, -1))),
-        batch.noise,
-    )
+    noise = mapped(lambda p: p[..., ::-1], batch.noise) if mirror else batch.noise
+
+    def turned(array: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.rot90(array, turns, (-2, -1)).copy()
+
+    return type(batch)(turned(planes), turned(target), mapped(turned, noise))

@@ -6,46 +6,29 @@ around it; afterwards the value itself is brought in through the noise model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_blindspot.noise.posterior import (
-    noise_variance,
-    posterior_mean,
-    posterior_variance,
-)
+from napari_blindspot.noise.likelihood import raised, scaled
 
 if TYPE_CHECKING:
     from napari_blindspot.networks.blindspot import Prior
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """Noise variance max(a·t + b, floor) per sample of a batch, in network units.
-
-    Parameters
-    ----------
-    a, b, floor
-        (N, 1, 1), or anything that broadcasts to (N, Y, X).
-    """
-
-    a: Tensor
-    b: Tensor
-    floor: Tensor
-
-    def variance(self, mean: Tensor) -> Tensor:
-        """Return the noise variance at the prior mean, (N, Y, X)."""
-        return noise_variance(mean, self.a, self.b, self.floor)
+    from napari_blindspot.noise.likelihood import Likelihood
+    from napari_blindspot.noise.recalibration import Recalibration
 
 
 def negative_log_likelihood(
-    y: Tensor, prior: Prior, noise: Noise, target: Tensor
+    y: Tensor,
+    prior: Prior,
+    noise: Likelihood,
+    target: Tensor,
+    *,
+    stop_gradient: bool = False,
 ) -> Tensor:
-    """Return the mean over targets of (y − μ)² / σ² + log σ², σ² = v + n(μ).
+    """Return the mean over targets of −2·log p(y | surroundings), up to a constant.
 
     Parameters
     ----------
@@ -54,9 +37,12 @@ def negative_log_likelihood(
     prior
         The network's answer.
     noise
-        The frozen noise model.
+        The frozen noise; its parameters broadcast to (N, Y, X).
     target
         (N, Y, X), 1 where the voxel counts, 0 where it does not.
+    stop_gradient
+        Take the noise variance at μ as a constant, so that μ cannot move to explain
+        a residual by more noise (Blind2Sound).
 
     Returns
     -------
@@ -64,9 +50,10 @@ def negative_log_likelihood(
         A scalar (Laine et al. 2019, eq. 6, without the regulariser of the noise,
         which is estimated beforehand and kept fixed).
     """
-    variance = prior.variance + noise.variance(prior.mean)
-    score = (y - prior.mean) ** 2 / variance + torch.log(variance)
-    return (score * target).sum() / target.sum().clamp(min=1)
+    at = prior.mean.detach() if stop_gradient else None
+    score = noise.negative_log_likelihood(y, prior.mean, prior.variance, at)
+    mean: Tensor = (score * target).sum() / target.sum().clamp(min=1)
+    return mean
 
 
 def lone_variance(variance: Tensor) -> Tensor:
@@ -91,9 +78,29 @@ def lone_variance(variance: Tensor) -> Tensor:
     return (variance - around.median(dim=1).values).clamp(min=0)
 
 
-def posterior(y: Tensor, prior: Prior, noise: Noise) -> tuple[Tensor, Tensor]:
-    """Return posterior mean and standard deviation, (N, Y, X), network units."""
-    lone = lone_variance(prior.variance)
-    v, n = prior.variance - lone, noise.variance(prior.mean) + lone
-    mean = posterior_mean(y, prior.mean, v, n)
-    return mean, torch.sqrt(posterior_variance(v, n))
+def posterior(
+    y: Tensor,
+    prior: Prior,
+    noise: Likelihood,
+    recalibration: Recalibration | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return posterior mean and standard deviation, (N, Y, X), network units.
+
+    Parameters
+    ----------
+    y
+        (N, Y, X) noisy values.
+    prior
+        The network's answer.
+    noise
+        Its parameters broadcast to (N, Y, X).
+    recalibration
+        What was learnt after training about the prior variance and the noise.
+    """
+    variance = prior.variance
+    if recalibration is not None:
+        variance = variance * recalibration.variance_factor(prior.mean)
+        noise = scaled(noise, recalibration.noise_factor(prior.mean))
+    lone = lone_variance(variance)
+    mean, variance = raised(noise, lone).posterior(y, prior.mean, variance - lone)
+    return mean, torch.sqrt(variance)

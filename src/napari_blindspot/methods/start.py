@@ -17,21 +17,22 @@ from torch.nn import functional
 
 from napari_blindspot.errors import InputError
 from napari_blindspot.networks.blind_filter import RADIUS
+from napari_blindspot.noise.likelihood import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from napari_blindspot.methods.bayesian import Noise
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
+    from napari_blindspot.noise.likelihood import Likelihood
 
 _RIDGE = 1e-4  # of the mean eigenvalue: keeps nearly equal rings from fighting
 _LEAST_SPREAD = 0.02  # of the noise variance: the prior is never certain at first
 
 
 def fit_start(
-    network: BlindSpotNetwork, crops: Iterable[tuple[Tensor, Tensor, Noise]]
+    network: BlindSpotNetwork, crops: Iterable[tuple[Tensor, Tensor, Likelihood]]
 ) -> None:
     """Set the network's blind filter and the scales of its answers.
 
@@ -153,13 +154,14 @@ class Sums:
 
 
 def ring_voxels(
-    planes: Tensor, target: Tensor, noise: Noise, masks: list[Tensor]
+    planes: Tensor, target: Tensor, noise: Likelihood, masks: list[Tensor]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return ring means, noisy centre and noise variance of the targets inside."""
     inner = slice(RADIUS, planes.shape[-1] - RADIUS)
     rings = ring_means(planes, masks)[..., inner, inner]
     counts = target[:, inner, inner] > 0
-    n = noise.variance(rings.mean(1))[counts]
+    cut = mapped(lambda p: p[..., inner, inner] if p.shape[-1] > 1 else p, noise)
+    n = cut.variance(rings.mean(1))[counts]
     y = planes[:, planes.shape[1] // 2, inner, inner][counts]
     return (
         rings.permute(0, 2, 3, 1)[counts].double().numpy(),

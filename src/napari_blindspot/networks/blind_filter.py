@@ -23,17 +23,20 @@ class BlindFilter(nn.Module):
     Parameters
     ----------
     context
-        Neighbour planes on either side; the kernel has ``2·context + 1`` planes.
+        Neighbour planes on either side; a kernel has ``2·context + 1`` planes.
+    channels
+        Each is filtered by itself, with a kernel of its own.
     """
 
     kernel: Tensor
 
-    def __init__(self, context: int) -> None:
+    def __init__(self, context: int, channels: int = 1) -> None:
         super().__init__()
         size = 2 * RADIUS + 1
-        kernel = torch.ones(1, 2 * context + 1, size, size)
+        kernel = torch.ones(channels, 2 * context + 1, size, size)
         self.context = context
-        self.register_buffer("kernel", kernel / kernel.sum())
+        self.channels = channels
+        self.register_buffer("kernel", kernel / kernel[0].sum())
 
     def forward(self, planes: Tensor, hole: tuple[int, int, int]) -> Tensor:
         """Average the surroundings of every pixel of the centre plane.
@@ -41,28 +44,43 @@ class BlindFilter(nn.Module):
         Parameters
         ----------
         planes
-            (N, 2·context + 1, Y, X), the centre plane in the middle.
+            (N, (2·context + 1)·channels, Y, X), all channels of a plane next to each
+            other, the centre plane in the middle.
         hole
             Blind spot (z, y, x), odd sizes.
 
         Returns
         -------
         Tensor
-            (N, 1, Y, X). Voxels outside the image have no weight.
+            (N, channels, Y, X). Voxels outside the image have no weight.
         """
         kernel = self.kernel * self.visible(hole)
-        planes = planes.to(kernel.dtype)
-        least = (_LEAST_WEIGHT * kernel.sum()).clamp(min=1e-3)
+        planes = self._by_channel(planes).to(kernel.dtype)
+        least = (_LEAST_WEIGHT * kernel.sum((1, 2, 3))).clamp(min=1e-3)
         # In full precision: the mean that everything else corrects.
         with full_precision(planes):
             inside = torch.ones_like(planes[:1])
-            weight = functional.conv2d(inside, kernel, padding=RADIUS)
-            total = functional.conv2d(planes, kernel, padding=RADIUS)
-        return total / torch.maximum(weight, least)
+            weight = self._correlate(inside, kernel)
+            total = self._correlate(planes, kernel)
+        return total / torch.maximum(weight, least[:, None, None])
+
+    def _correlate(self, planes: Tensor, kernel: Tensor) -> Tensor:
+        return functional.conv2d(planes, kernel, padding=RADIUS, groups=self.channels)
+
+    def _by_channel(self, planes: Tensor) -> Tensor:
+        """Bring all planes of a channel next to each other."""
+        if self.channels == 1:
+            return planes
+        n, maps, height, width = planes.shape
+        split = planes.reshape(n, -1, self.channels, height, width)
+        return split.transpose(1, 2).reshape(n, maps, height, width)
 
     def visible(self, hole: tuple[int, int, int]) -> Tensor:
-        """Return 1 where a voxel lies outside the hole, 0 inside; like the kernel."""
-        seen = torch.ones_like(self.kernel)
+        """Return 1 where a voxel lies outside the hole, 0 inside.
+
+        (1, 2·context + 1, size, size): of every channel.
+        """
+        seen = torch.ones_like(self.kernel[:1])
         hz, hy, hx = (size // 2 for size in hole)
         centre = self.context
         seen[:, max(centre - hz, 0) : centre + hz + 1] = 0

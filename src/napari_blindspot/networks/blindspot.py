@@ -14,6 +14,11 @@ The centre plane is seen through four half-planes, the neighbour planes whole; i
 ``unit`` is the spread of the noisy values around the filter's answer, ``spread`` that
 of the clean ones: both are measured (`methods.start`), so that one learning rate fits
 every noise level.
+
+Several channels of a plane may go through it together, next to each other in the
+input. Nothing of a pixel is seen then, in no channel, and the answer is a mean vector
+and a covariance Σ = AᵀA of all of them, with A = T·spread, where ``spread`` and T are
+upper triangular; the diagonal of T is √softplus (so one channel is the same again).
 """
 
 from __future__ import annotations
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 Hole = tuple[int, int, int]
 
 _FIRST_SAY = 0.3  # rms of the first correction, in units
+_LEAST_VARIANCE = 1e-10
 
 
 class Prior(NamedTuple):
@@ -48,11 +54,19 @@ class Prior(NamedTuple):
     Parameters
     ----------
     mean, variance
-        (N, Y, X) in network units and their square.
+        (N, Y, X) in network units and their square. Of several channels together, the
+        mean is (N, Y, X, C) and the variance a covariance (N, Y, X, C, C), as the
+        families of `noise.covariance` take them.
     """
 
     mean: Tensor
     variance: Tensor
+
+    def of_channel(self, channel: int) -> Prior:
+        """Return mean and variance of one channel, (N, Y, X)."""
+        if self.mean.ndim == 3:
+            return self
+        return Prior(self.mean[..., channel], self.variance[..., channel, channel])
 
 
 class BlindSpotNetwork(nn.Module):
@@ -61,7 +75,7 @@ class BlindSpotNetwork(nn.Module):
     Parameters
     ----------
     settings
-        Width, depth, context and the hole it is trained for.
+        Width, depth, context, channels and the hole it is trained for.
     """
 
     spread: Tensor
@@ -70,19 +84,25 @@ class BlindSpotNetwork(nn.Module):
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         width, depth, context = settings.width, settings.depth, settings.context
+        channels = settings.channels
         self.settings = settings
+        # Of the maps of the input: those of the centre plane come after its neighbours'
+        # on one side.
+        self._centre = slice(context * channels, (context + 1) * channels)
         self._seen = (  # by the half-planes
-            slice(context, context + 1)
+            self._centre
             if settings.half_planes == "centre"
-            else slice(0, 2 * context + 1)
+            else slice(0, (2 * context + 1) * channels)
         )
-        planes = self._seen.stop - self._seen.start
-        self.halfplane = HalfPlaneUNet(planes, width, depth)
+        maps = self._seen.stop - self._seen.start
+        self.halfplane = HalfPlaneUNet(maps, width, depth)
         self.neighbour = (
-            PlainUNet(2 * context, settings.neighbour_width, depth) if context else None
+            PlainUNet(2 * context * channels, settings.neighbour_width, depth)
+            if context
+            else None
         )
-        self.start = BlindFilter(context)
-        seen = 4 * self.halfplane.out_channels + 1
+        self.start = BlindFilter(context, channels)
+        seen = 4 * self.halfplane.out_channels + channels
         if self.neighbour is not None:
             seen += self.neighbour.out_channels
         self.head = nn.Sequential(
@@ -91,9 +111,10 @@ class BlindSpotNetwork(nn.Module):
             nn.Conv2d(8 * width, 2 * width, 1),
             nn.LeakyReLU(LEAK, inplace=True),
         )
-        self.last = nn.Conv2d(2 * width, 2, 1)
-        self.register_buffer("spread", torch.tensor(0.1))
-        self.register_buffer("unit", torch.tensor(0.1))
+        self.last = nn.Conv2d(2 * width, answers(settings), 1)
+        one = channels == 1  # then both are plain numbers
+        self.register_buffer("spread", _diagonal(0.1, channels))
+        self.register_buffer("unit", torch.full(() if one else (channels,), 0.1))
         initialise(self)
         nn.init.zeros_(self.last.weight)  # the first answer is the blind filter's
 
@@ -106,7 +127,7 @@ class BlindSpotNetwork(nn.Module):
         in the first half of the budget without this.
         """
         std = _FIRST_SAY / self.last.in_channels**0.5
-        nn.init.normal_(self.last.weight[:1], std=std)
+        nn.init.normal_(self.last.weight[: self.settings.channels], std=std)
 
     @property
     def stride(self) -> int:
@@ -118,6 +139,11 @@ class BlindSpotNetwork(nn.Module):
         sizes = (hole or self.settings.hole)[1:]
         return max(causal_reach(self.settings.depth, (k + 1) // 2) for k in sizes)
 
+    def centre(self, planes: Tensor) -> Tensor:
+        """Return the centre plane out of the input, in the shape of `Prior.mean`."""
+        centre = planes[:, self._centre]
+        return centre[:, 0] if self.settings.channels == 1 else centre.movedim(1, -1)
+
     def forward(self, planes: Tensor, hole: Hole | None = None) -> Prior:
         """Predict every pixel of the centre plane from what surrounds it.
 
@@ -126,6 +152,8 @@ class BlindSpotNetwork(nn.Module):
         planes
             (N, 2·context + 1, Y, X) in network units: the neighbours from the
             farthest below to the farthest above, the centre plane in the middle.
+            Several channels: (N, (2·context + 1)·channels, Y, X), all channels of a
+            plane next to each other.
         hole
             Blind spot (z, y, x), odd sizes; default: the one it is trained for.
 
@@ -136,7 +164,7 @@ class BlindSpotNetwork(nn.Module):
         """
         hole = hole or self.settings.hole
         height, width = planes.shape[-2:]
-        planes = withhold(planes, hole[0] // 2)
+        planes = withhold(planes, hole[0] // 2, self.settings.channels)
         start = self.start(planes, hole)
         padded = pad_high(planes, self.stride)
         maps = [*self._half_planes(padded, hole), *self._neighbours(padded)]
@@ -163,25 +191,56 @@ class BlindSpotNetwork(nn.Module):
         """Look at the neighbour planes, whole."""
         if self.neighbour is None:
             return []
-        context = self.settings.context
-        others = torch.cat([planes[:, :context], planes[:, context + 1 :]], dim=1)
-        return [self.neighbour(others)]
+        below, above = planes[:, : self._centre.start], planes[:, self._centre.stop :]
+        return [self.neighbour(torch.cat([below, above], dim=1))]
 
     def _finish(self, hidden: Tensor, start: Tensor) -> Prior:
         with full_precision(hidden):
             weight = self.last.weight
             out = functional.conv2d(hidden.to(weight.dtype), weight, self.last.bias)
+            if self.settings.channels > 1:
+                return self._finish_jointly(out, start)
             mean = start[:, 0] + self.unit * out[:, 0]
             variance = self.spread**2 * functional.softplus(out[:, 1])
-        return Prior(mean, variance + 1e-10)
+        return Prior(mean, variance + _LEAST_VARIANCE)
+
+    def _finish_jointly(self, out: Tensor, start: Tensor) -> Prior:
+        """Turn the last layer's numbers into mean vectors and covariances."""
+        channels = self.settings.channels
+        out, start = out.movedim(1, -1), start.movedim(1, -1)  # (N, Y, X, …)
+        mean = start + self.unit * out[..., :channels]
+        scale = (functional.softplus(out[..., channels : 2 * channels]) + 1e-6).sqrt()
+        factor = torch.diag_embed(scale)
+        if self.settings.covariance == "full":
+            row, column = torch.triu_indices(channels, channels, offset=1)
+            factor[..., row, column] = out[..., 2 * channels :]
+        factor = factor @ self.spread
+        floor = _diagonal(_LEAST_VARIANCE, channels).to(factor)
+        return Prior(mean, factor.mT @ factor + floor)
 
 
-def withhold(planes: Tensor, nearest: int) -> Tensor:
+def answers(settings: NetworkSettings) -> int:
+    """Return how many numbers per pixel the last layer gives.
+
+    A mean and a variance for each channel, and for a full covariance what lies above
+    the diagonal.
+    """
+    channels = settings.channels
+    above = channels * (channels - 1) // 2 if settings.covariance == "full" else 0
+    return 2 * channels + above
+
+
+def _diagonal(value: float, channels: int) -> Tensor:
+    """Return a number for one channel, a diagonal matrix (C, C) for several."""
+    return torch.tensor(value) if channels == 1 else value * torch.eye(channels)
+
+
+def withhold(planes: Tensor, nearest: int, channels: int = 1) -> Tensor:
     """Blank the neighbour planes at distance 1 … `nearest` of the centre plane."""
     if nearest == 0:
         return planes
-    centre = planes.shape[1] // 2
-    distance = (torch.arange(planes.shape[1], device=planes.device) - centre).abs()
+    plane = torch.arange(planes.shape[1], device=planes.device) // channels
+    distance = (plane - plane[-1] // 2).abs()
     seen = (distance == 0) | (distance > nearest)
     return planes * seen[:, None, None].to(planes.dtype)
 

@@ -1,38 +1,44 @@
 """Estimate the noise of a camera from one noisy stack, before any training.
 
 The difference estimator: a high-pass of every plane is almost pure noise; its
-variance, plotted against the local mean, is the line ``var = a·X + b``.
-
-The local mean is smoothed over a few pixels. With a bare 3×3 mean its own noise would
-flatten the line (regression dilution: −26 to −74 % gain at low counts).
+variance, plotted against the mean signal, is the line ``var = a·X + b`` (`samples`
+explains why the points lie exactly on it). The third cumulant of the same samples
+tells the offset, which the line alone cannot.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
 from napari_blindspot.errors import InputError
+from napari_blindspot.noise.artefacts import is_cut_at_zero
 from napari_blindspot.noise.models import PoissonGaussian
+from napari_blindspot.noise.samples import SHARED, Samples, high_pass_samples
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-_SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0])
-_HIGH_PASS = np.outer(_SECOND_DIFFERENCE, _SECOND_DIFFERENCE) / 6.0  # unit norm
-_SMOOTHING = 3.0  # px, sigma of the local mean
 _BINS = 40
 _OUTLIER = 4.0  # robust standard deviations
-_FLOOR = 0.5  # of the variance at the darkest local mean
-_LEAST_VARIANCE = 1e-12  # of the squared mean: below it only rounding is left
+_LEFT_BY_CUT = 0.99893  # of a normal distribution's variance, by cutting at 4 sigma
+_FLOOR = 0.5  # of the variance at the darkest level
+_LEAST_VARIANCE = 1e-24  # of the squared mean: below it only rounding is left
 _LEAST_PER_BIN = 50
-_PILE = 3
-_CENSORED = 0.05  # of a bin's voxels, neighbours included: it tells too little
-# Cutting a normal distribution at 4 sigma takes this part of its variance away.
-_CUT_VARIANCE = 0.99893
+# Of a bin's voxels, neighbours included: so many may be cut, more without a choice.
+_CENSORED = (0.05, 0.15, 0.3)
+_MUCH_CUT = 0.3
+_BENT = 0.05
+_STRAIGHT = 0.02  # median deviation from the line, relative to the variance
+_FEW_VOXELS = 10_000
+_THIRD = 6.0  # 1 / (Σh³)² with h = (1, −2, 1)/√6: from the residual's third cumulant
+_95 = 1.96
+_KNOWN_OFFSET = 5.0  # electrons: an interval wider to either side tells nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +48,7 @@ class MeanVariance:
     Parameters
     ----------
     mean, variance
-        (n,) local mean and noise variance of each bin.
+        (n,) mean signal and noise variance of each bin.
     count
         (n,) voxels in each bin.
     """
@@ -52,15 +58,56 @@ class MeanVariance:
     count: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """What the high-pass samples of some planes tell, bin by bin.
+
+    Parameters
+    ----------
+    points
+        Of the mean–variance line.
+    third, third_at, third_error
+        (n,) third cumulant of the noise, the mean signal it belongs to, its standard
+        error.
+    darkest
+        Mean signal of the darkest bin.
+    warnings
+        What the user should know, one sentence each.
+    """
+
+    points: MeanVariance
+    third: NDArray[np.float64]
+    third_at: NDArray[np.float64]
+    third_error: NDArray[np.float64]
+    darkest: float
+    warnings: tuple[str, ...] = ()
+
+
+def variance_error(points: MeanVariance) -> float:
+    """Return the relative standard error of the noise variance of the whole stack.
+
+    As far as the number of voxels limits it, and never below what structure and
+    rounding leave.
+    """
+    voxels = float(points.count.sum())
+    if voxels == 0:
+        return LEAST_ERROR
+    return max(LEAST_ERROR, math.sqrt(2 * SHARED / voxels))
+
+
+LEAST_ERROR = 0.002
+"""Relative error of the noise variance that more voxels do not lower."""
+
+
 def estimate_poisson_gaussian(
-    planes: list[NDArray[Any]], saturation: float = float("inf")
+    planes: Sequence[NDArray[Any]], saturation: float = float("inf")
 ) -> PoissonGaussian:
     """Fit the camera model var = a·X + b to some planes of one channel.
 
     Parameters
     ----------
     planes
-        2D arrays (Y, X) in data units, at least 16 px a side; NaN is left out.
+        2D arrays (Y, X) in data units, at least 5 px a side; NaN is left out.
     saturation
         Values from here on are saturated and left out.
 
@@ -72,199 +119,269 @@ def estimate_poisson_gaussian(
     Raises
     ------
     InputError
-        If the planes show no noise at all, or everything is saturated.
+        If the planes are too small, show no noise at all, or nothing is finite.
     """
-    mean, residual, censored = _samples(planes, saturation)
-    points, warnings = _bin_variances(mean, residual, censored)
-    a, b, covariance = _fit_line(points)
-    low = float(points.mean[0])
-    a, b, notes = _keep_physical(a, b, points, low)
-    half_a, half_b = 1.96 * np.sqrt(np.diag(covariance))
-    return PoissonGaussian(
-        a,
-        b,
-        floor=_FLOOR * max(a * low + b, float(points.variance.min())),
-        a_interval=(a - float(half_a), a + float(half_a)),
-        b_interval=(b - float(half_b), b + float(half_b)),
-        warnings=(*warnings, *notes),
-    )
+    return fit_camera(measure_noise(planes, saturation))
 
 
-def saturation_level(sample: NDArray[Any]) -> float:
-    """Return the value from which on voxels are saturated, inf if none are.
+def measure_noise(
+    planes: Sequence[NDArray[Any]], saturation: float = float("inf")
+) -> Measured:
+    """Measure mean, variance and third cumulant of the noise in bins of the signal.
 
-    A camera that saturates piles voxels up at one highest value. Counted as
-    saturated: the largest value of an integer dtype, or a highest value that at least
-    20 voxels share and that is three times as frequent as the values just below it.
+    Parameters and errors as in `estimate_poisson_gaussian`.
     """
-    if sample.dtype.kind not in "iu" or sample.size == 0:
-        return float("inf")
-    top = int(sample.max())
-    if top == np.iinfo(sample.dtype).max:
-        return float(top)
-    at_top = int((sample == top).sum())
-    below = sample[(sample < top) & (sample >= top - max(10, top // 200))]
-    distinct = max(1, np.unique(below).size)
-    if at_top >= 20 and at_top > _PILE * below.size / distinct and below.size:
-        return float(top)
-    return float("inf")
-
-
-def is_padding(plane: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return True where a plane (Y, X) is exactly constant over 9×9 pixels.
-
-    No camera records that: it is the padding of a rotated, deskewed or registered
-    stack. Stacks that count so few photons that 9×9 zeros are honest lose their
-    darkest parts here, which say nothing of the noise either.
-    """
-    span = ndimage.maximum_filter(plane, 9) == ndimage.minimum_filter(plane, 9)
-    padding: NDArray[np.bool_] = ndimage.maximum_filter(span, 9)
-    return padding
-
-
-def _samples(
-    planes: list[NDArray[Any]], saturation: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return local mean, high-pass residual and censored flag of every voxel."""
-    means, residuals, flags = [], [], []
-    for plane in planes:
-        y = plane.astype(np.float64)
-        missing = ~np.isfinite(y)
-        if missing.all():
-            continue
-        y[missing] = np.nanmean(np.where(missing, np.nan, y))
-        missing |= is_padding(y)
-        bad = missing | (y >= saturation)
-        if plane.dtype.kind == "u":
-            bad |= plane == 0
-        inner = (slice(2, -2), slice(2, -2))
-        means.append(ndimage.gaussian_filter(y, _SMOOTHING, mode="nearest")[inner])
-        residuals.append(ndimage.convolve(y, _HIGH_PASS, mode="nearest")[inner])
-        flags.append(ndimage.maximum_filter(bad, 3, mode="nearest")[inner])
-        if missing.any():
-            # A voxel whose local mean is partly invented tells nothing.
-            near = ndimage.maximum_filter(missing, int(4 * _SMOOTHING) | 1)[inner]
-            means[-1] = np.where(near, np.nan, means[-1])
-    if not means:
-        raise InputError(
-            "the stack holds no finite plane (all NaN or infinite), so its noise "
-            "cannot be estimated; open the raw acquisition instead."
-        )
-    mean = np.concatenate([m.ravel() for m in means])
-    keep = np.isfinite(mean)
-    if not keep.any():
-        raise InputError(
-            "too little of the stack is finite to estimate its noise; give gain, "
-            "offset and read_noise of the camera."
-        )
-    return (
-        mean[keep],
-        np.concatenate([r.ravel() for r in residuals])[keep],
-        np.concatenate([f.ravel() for f in flags])[keep],
-    )
-
-
-def _bin_variances(
-    mean: NDArray[np.float64],
-    residual: NDArray[np.float64],
-    censored: NDArray[np.bool_],
-) -> tuple[MeanVariance, list[str]]:
-    """Return the noise variance in bins of equal population, without censored ones.
-
-    A voxel at zero or at saturation has lost part of its noise. Leaving out these
-    voxels alone would bias the rest of their bin, so a bin with more than a few of
-    them is left out whole. Data that counts photons is full of honest zeros: where
-    no other bins are left, they are kept and the user is told.
-    """
-    low, high = np.quantile(mean, [0.02, 0.98])
-    inside = (mean >= low) & (mean <= high)
-    mean, residual, censored = mean[inside], residual[inside], censored[inside]
-    order = np.argsort(mean, kind="stable")
-    bins = min(_BINS, max(2, mean.size // _LEAST_PER_BIN))
-    rows: list[tuple[float, float, float, float]] = []
-    for part in np.array_split(order, bins):
-        share = float(censored[part].mean())
-        kept = part if share > _CENSORED else part[~censored[part]]
-        rows.append(
-            (
-                float(mean[kept].mean()),
-                _trimmed_variance(residual[kept]),
-                float(kept.size),
-                share,
-            )
-        )
-    table = np.array(rows)
-    clean = table[:, 3] <= _CENSORED
+    samples = high_pass_samples(planes, saturation)
+    low, high = np.quantile(samples.level, [0.02, 0.98])
+    samples = samples.chosen((samples.level >= low) & (samples.level <= high))
     warnings = []
-    if clean.sum() >= max(4, bins // 5):
-        table = table[clean]
-    elif (~clean).any():
+    if samples.level.size < _FEW_VOXELS:
         warnings.append(
-            "most of the image is at zero or saturated, so the noise estimate uses "
-            "such voxels too and may be too small; give gain, offset and read noise "
-            "of the camera if they are known."
+            f"the noise was estimated from {samples.level.size} voxels only (at least "
+            f"{_FEW_VOXELS} make it reliable); give gain, offset and read_noise of the "
+            f"camera if they are known."
         )
-    return MeanVariance(table[:, 0], table[:, 1], table[:, 2]), warnings
-
-
-def _trimmed_variance(residual: NDArray[np.float64]) -> float:
-    """Return the variance without outliers (edges of structures)."""
-    spread = 1.4826 * float(np.median(np.abs(residual)))
-    if spread == 0:
-        return float(np.mean(residual**2))
-    kept = residual[np.abs(residual) < _OUTLIER * spread]
-    return float(np.mean(kept**2)) / _CUT_VARIANCE
-
-
-def _fit_line(
-    points: MeanVariance,
-) -> tuple[float, float, NDArray[np.float64]]:
-    """Fit variance = a·mean + b, Huber-weighted, and its covariance."""
-    x, y = points.mean, points.variance
-    if not (y > _LEAST_VARIANCE * np.square(x).max()).any():
+    bins = _equal_bins(samples)
+    table = np.array([_moments(part) for part in bins])
+    mean, variance = table[:, 0], table[:, 1]
+    if not (variance > _LEAST_VARIANCE * np.square(mean).max()).any():
         raise InputError(
             "the stack shows no noise (neighbouring voxels do not differ), so there "
             "is nothing to remove; check that the right file was opened."
         )
-    design = np.stack([x, np.ones_like(x)], axis=1)
-    precision = np.sqrt(points.count) / np.maximum(y, 1e-3 * y.max())
-    weights = precision.copy()
-    for _ in range(20):
-        solution, *_ = np.linalg.lstsq(
-            design * weights[:, None], y * weights, rcond=None
-        )
-        error = (y - design @ solution) * precision
-        scale = max(1.4826 * float(np.median(np.abs(error))), 1e-12)
-        huber = np.minimum(1.0, 1.5 * scale / np.maximum(np.abs(error), 1e-12))
-        weights = precision * np.sqrt(huber)
-    normal = (design * weights[:, None]).T @ (design * weights[:, None])
-    freedom = max(1, len(x) - 2)
-    spread = (
-        float(((y - design @ solution) * weights) @ ((y - design @ solution) * weights))
-        / freedom
+    share = np.array([float(part.censored.mean()) for part in bins])
+    honest = not np.isfinite(saturation) and not is_cut_at_zero(planes)
+    used, note = _uncensored(table, share, honest)
+    mean, variance, count, third_at, third, error = table[used].T
+    return Measured(
+        MeanVariance(mean, variance, count),
+        third,
+        third_at,
+        error,
+        float(mean.min()),
+        (*warnings, *note),
     )
-    return float(solution[0]), float(solution[1]), np.linalg.pinv(normal) * spread
+
+
+def fit_camera(measured: Measured) -> PoissonGaussian:
+    """Fit line, offset and read noise to what was measured."""
+    points = measured.points
+    a, b, covariance = _fit_line(points)
+    a, b, notes = _keep_physical(a, b, points, float(np.sqrt(covariance[0, 0])))
+    notes += _bent(a, b, points)
+    half_a, half_b = _95 * np.sqrt(np.diag(covariance))
+    darkest = max(a * measured.darkest + b, float(points.variance.min()))
+    model = PoissonGaussian(
+        a,
+        b,
+        floor=_FLOOR * darkest,
+        a_interval=(a - float(half_a), a + float(half_a)),
+        b_interval=(b - float(half_b), b + float(half_b)),
+        warnings=(*measured.warnings, *notes),
+    )
+    if a > half_a:
+        return _with_offset(model, measured, covariance)
+    if a > 0:
+        note = (
+            f"the noise hardly grows with the signal, so the gain cannot be told (it "
+            f"may be up to {a + half_a:.3g}); the variance of the noise is known all "
+            f"the same."
+        )
+        model = replace(model, warnings=(*model.warnings, note))
+    return model
+
+
+def _equal_bins(samples: Samples) -> list[Samples]:
+    """Cut the samples into bins of equal population by their level."""
+    order = np.argsort(samples.level, kind="stable")
+    bins = min(_BINS, max(2, order.size // _LEAST_PER_BIN))
+    return [samples.chosen(part) for part in np.array_split(order, bins)]
+
+
+def _uncensored(
+    table: NDArray[np.float64], share: NDArray[np.float64], honest: bool
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Choose the bins that saturation or zero has not cut into.
+
+    A voxel at zero or at saturation has lost part of its noise. Leaving out these
+    voxels alone would bias the rest of their bin, so a bin with more than a few of
+    them is left out whole. But data that counts photons is full of honest zeros: they
+    are kept where one line fits all bins.
+    """
+    everything = np.ones(len(share), bool)
+    if (share <= _CENSORED[0]).all() or (honest and _is_a_line(table)):
+        return everything, []
+    for limit in _CENSORED:
+        clean = share <= limit
+        if clean.sum() >= max(4, len(share) // 5):
+            return clean, _told(1 - float(clean.mean()))
+    return everything, [
+        "most of the image is at zero or saturated, so the noise estimate uses "
+        "such voxels too and may be too small; give gain, offset and read noise "
+        "of the camera if they are known."
+    ]
+
+
+def _told(cut: float) -> list[str]:
+    if cut < _MUCH_CUT:
+        return []
+    return [
+        f"about {cut:.0%} of the image lies where zero or saturation cuts the noise; "
+        f"the line was fitted to the rest."
+    ]
+
+
+def _is_a_line(table: NDArray[np.float64]) -> bool:
+    """Return whether the variance of all bins lies on one line through them."""
+    points = MeanVariance(*table[:, :3].T)
+    a, b, _ = _fit_line(points)
+    fitted = np.maximum(a * points.mean + b, 1e-3 * float(points.variance.max()))
+    off = np.abs(points.variance / fitted - 1)
+    return float(np.median(off)) < _STRAIGHT and bool((off < 10 * _STRAIGHT).all())
+
+
+def _moments(part: Samples) -> tuple[float, ...]:
+    """Return mean, variance, count; then place, value and error of the cumulant."""
+    e = part.residual
+    spread = _spread(e) or float("inf")  # no pixel, or nearly none, differs
+    inner = np.abs(e) < _OUTLIER * spread
+    # The third cumulant lives in the tail.
+    outer = np.abs(e) < 2 * _OUTLIER * spread
+    cubes = _THIRD * e[outer] ** 3
+    return (
+        # Of the same pixels: a hot one raises the mean as well.
+        float(part.mean[inner].mean()),
+        float(np.mean(e[inner] ** 2)) / _LEFT_BY_CUT,
+        float(e.size),
+        float(part.cubed_mean[outer].mean()),
+        float(cubes.mean()),
+        float(cubes.std()) * (SHARED / e.size) ** 0.5,
+    )
+
+
+def _spread(residual: NDArray[np.float64]) -> float:
+    """Return a standard deviation that edges of structures do not move.
+
+    Of the median and the 90 % quantile the larger: where few photons are counted most
+    residuals are zero, and the median alone would cut the counts away.
+    """
+    middle, high = np.quantile(np.abs(residual), [0.5, 0.9])
+    return max(1.4826 * float(middle), 0.6080 * float(high))
+
+
+def _fit_line(points: MeanVariance) -> tuple[float, float, NDArray[np.float64]]:
+    """Fit variance = a·mean + b, Huber-weighted, and its covariance."""
+    x, y = points.mean, points.variance
+    centre, unit = float(np.average(x, weights=points.count)), float(np.ptp(x)) or 1.0
+    design = np.stack([(x - centre) / unit, np.ones_like(x)], axis=1)
+    fitted, weights = y, np.ones_like(y)
+    for _ in range(20):
+        # Weighted by what the line expects: a bin that came out low by chance must
+        # not count for more.
+        error = fitted * np.sqrt(2 * SHARED / points.count)
+        solution, *_ = np.linalg.lstsq(
+            design * (np.sqrt(weights) / error)[:, None],
+            y * np.sqrt(weights) / error,
+            rcond=None,
+        )
+        fitted = np.maximum(design @ solution, 0.05 * float(np.median(y)))
+        off = (y - design @ solution) / error
+        scale = max(1.4826 * float(np.median(np.abs(off))), 1e-12)
+        weights = np.minimum(1.0, 1.5 * scale / np.maximum(np.abs(off), 1e-12))
+    scaled = design * (np.sqrt(weights) / error)[:, None]
+    # Never more certain than the number of voxels allows, and less where the points
+    # do not lie on a line: bins that the fit leaves aside count here in full.
+    excess = max(1.0, float(off @ off) / max(1, len(x) - 2))
+    covariance = np.linalg.pinv(scaled.T @ scaled) * excess
+    # Back from the centred, scaled mean to data units.
+    back = np.array([[1 / unit, 0.0], [-centre / unit, 1.0]])
+    a, b = back @ solution
+    return float(a), float(b), back @ covariance @ back.T
 
 
 def _keep_physical(
-    a: float, b: float, points: MeanVariance, low: float
+    a: float, b: float, points: MeanVariance, error: float
 ) -> tuple[float, float, list[str]]:
     """Mend a line that no camera has: a falling one, or one negative in the dark."""
     notes = []
-    floor = float(points.variance.min())
+    dark, floor = float(points.mean.min()), float(points.variance.min())
     if a < 0:
+        if a < -2 * error:
+            notes.append(
+                "the noise falls with the signal, which no camera does, so it is taken "
+                "as constant; the data may have been processed or compressed."
+            )
+        else:
+            notes.append(
+                "the noise does not grow with the signal, so it is taken as constant."
+            )
         a, b = 0.0, float(np.average(points.variance, weights=points.count))
-        notes.append(
-            "the noise does not grow with the signal, so it is taken as constant; "
-            "the data may have been processed already."
-        )
-    elif a * low + b <= 0.1 * floor:
+    elif a * dark + b <= 0.1 * floor:
         # Through the darkest measured point instead: the dark is where the line
         # matters most and where it is extrapolated.
-        dark = max(floor, 1e-12)
-        b = dark - a * low
+        b = max(floor, 1e-12) - a * dark
         notes.append(
             "the fitted noise variance was negative in the dark and was raised to "
             "the smallest one measured."
         )
     return a, b, notes
+
+
+def _bent(a: float, b: float, points: MeanVariance) -> list[str]:
+    """Say so where the measured points do not lie on the line."""
+    off = np.abs(points.variance / np.maximum(a * points.mean + b, 1e-300) - 1)
+    chance = np.sqrt(2 * SHARED / points.count)
+    if float(np.median(off)) < max(_BENT, 2 * float(np.median(chance))):
+        return []
+    return [
+        f"the noise variance is no straight line of the signal (off it by "
+        f"{float(np.median(off)):.0%} in the median): the data was rounded coarsely, "
+        f"compressed or rescaled by a curve, and no camera model fits it well."
+    ]
+
+
+def _with_offset(
+    model: PoissonGaussian, measured: Measured, covariance: NDArray[np.float64]
+) -> PoissonGaussian:
+    """Add offset and read noise where the third cumulant tells them.
+
+    Of y = g·Poisson + Normal the third cumulant is g²·(X − offset): every bin tells
+    the offset once the gain is known. The line allows no offset below its zero (read
+    noise would be imaginary) and no voxel is darker than it.
+    """
+    assert model.a_interval is not None
+    a, used = model.a, measured.third_error > 0
+    if used.sum() < 2:
+        return model
+    x, third = measured.third_at[used], measured.third[used]
+    weights = (a**2 / measured.third_error[used]) ** 2
+    each = x - third / a**2
+    offset = float(np.average(each, weights=weights))
+    spread = float(np.average((each - offset) ** 2, weights=weights)) / used.sum()
+    gain_error = (model.a_interval[1] - a) / _95 / a
+    by_gain = 2 * gain_error * float(np.average(third / a**2, weights=weights))
+    half = _95 * float(np.sqrt(spread + 1 / weights.sum() + by_gain**2))
+    lowest, highest = -model.b / a, max(measured.darkest, -model.b / a)
+    offset = min(max(offset, lowest), highest)
+    # Where the line is zero is uncertain too.
+    zero = _95 * _line_error(covariance, lowest) / a
+    bounds = (max(offset - half, lowest - zero), min(offset + half, highest))
+    # In electrons squared: (b + a·offset) / a², and its error by a and b.
+    read = max(0.0, model.b + a * offset) / a**2
+    line = _95 * _line_error(covariance, offset - 2 * a * read) / a**2
+    least = read - float(np.hypot(line, (offset - bounds[0]) / a))
+    most = read + float(np.hypot(line, (bounds[1] - offset) / a))
+    known = half <= _KNOWN_OFFSET * a
+    return replace(
+        model,
+        offset=offset if known else None,
+        read_noise=read**0.5 if known else None,
+        offset_interval=bounds,
+        read_noise_interval=(max(0.0, least) ** 0.5, most**0.5),
+    )
+
+
+def _line_error(covariance: NDArray[np.float64], at: float) -> float:
+    """Return the standard error of the fitted line at one mean."""
+    place = np.array([at, 1.0])
+    return float(np.sqrt(max(0.0, place @ covariance @ place)))

@@ -1,0 +1,314 @@
+"""From stacks to a model: measure, train, and hold the result against the stacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_blindspot.channels import measure_channels, measure_saturation
+from napari_blindspot.correction import Correction, correct, needs_noise
+from napari_blindspot.device import cpu_threads, describe_device, pick_device
+from napari_blindspot.errors import InputError
+from napari_blindspot.facts import training_facts
+from napari_blindspot.fields import noise_fields
+from napari_blindspot.inspection import inspect
+from napari_blindspot.methods import get_method
+from napari_blindspot.methods.learned_model import (
+    learned_sentence,
+    noise_learner,
+    read_back,
+)
+from napari_blindspot.model_file import Model
+from napari_blindspot.networks.blindspot import BlindSpotNetwork
+from napari_blindspot.noise.estimate import variance_error
+from napari_blindspot.noise.models import Impulse, PoissonGaussian
+from napari_blindspot.noise.recalibration import Recalibration, recalibrate
+from napari_blindspot.noise.verdict import judge_noise, noise_shortfall
+from napari_blindspot.planes import plane_series, resolve_context_axis, usable_context
+from napari_blindspot.progress import Progress
+from napari_blindspot.recipes import choose_recipe
+from napari_blindspot.refinement import Refinement
+from napari_blindspot.sampling import Source
+from napari_blindspot.sampling_joint import make_sampler
+from napari_blindspot.training import train_network
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_blindspot.channels import Channel
+    from napari_blindspot.config import Recipe, TrainSettings
+    from napari_blindspot.correction import DarkMaps
+    from napari_blindspot.inspection import Inspected
+    from napari_blindspot.networks.blindspot import Hole
+    from napari_blindspot.noise.models import NoiseModel
+    from napari_blindspot.noise.verdict import Verdict
+    from napari_blindspot.planes import ContextAxis, PlaneSeries
+    from napari_blindspot.progress import CancelToken, Job
+    from napari_blindspot.sampling import CropSampler
+    from napari_blindspot.stack import Stack
+
+
+def learn(
+    stacks: Sequence[Stack], settings: TrainSettings, cancel: CancelToken
+) -> Job[Model]:
+    """Train one network on stacks that are open and cropped already."""
+    method = get_method(settings.method)
+    _refuse_channels(stacks, settings)
+    device = pick_device(settings.device)
+    axis = resolve_context_axis(stacks[0], settings.context)
+    yield Progress("noise", 0, 1, "steps", "Estimating the noise")
+    if idle := describe_device(settings.device).warning:
+        yield Progress("noise", 0, 1, "steps", idle)
+    channels, corrections = measure_corrected(stacks, settings)
+    for note in dict.fromkeys(note for one in corrections for note in one.notes):
+        yield Progress("noise", 1, 1, "steps", note)
+    yield Progress("noise", 1, 1, "steps", _noise_sentence(channels))
+    sources = [
+        source
+        for correction in corrections
+        for source in _sources(correction, channels, axis, settings, cancel)
+    ]
+    series = [source.series for source in sources]
+    recipe, note = _fit_recipe(choose_recipe(settings, device.type), series, settings)
+    for told in filter(None, (note, _joint_sentence(recipe))):
+        yield Progress("noise", 1, 1, "steps", told)
+    with cpu_threads(settings, device) as threads:
+        torch.manual_seed(settings.seed)
+        network = BlindSpotNetwork(recipe.network)
+        sampler = make_sampler(sources, recipe, network.stride, settings.seed)
+        learner = None
+        if settings.unknown == "learn":
+            learner = noise_learner(channels[0], recipe.network)
+        refinement = Refinement(sampler, channels, device, cancel)
+        trained = yield from train_network(
+            network,
+            sampler,
+            recipe,
+            device=device,
+            seed=settings.seed,
+            cancel=cancel,
+            refine=refinement if max(settings.hole) > 1 and not learner else None,
+            learner=learner,
+            stop_gradient=settings.stop_gradient,
+        )
+        channels = refinement.channels
+        if learner is not None:
+            channels = (read_back(learner, channels[0], sampler),)
+            told = learned_sentence(channels[0].noise)
+            yield Progress("train", 100, 100, "%", told)
+        yield Progress("train", 100, 100, "%", "Checking the noise model")
+        darks = corrections[0].dark or (None,) * len(channels)
+        checked = [
+            _check(trained.network, sampler, index, _on_average(channel, dark), cancel)
+            for index, (channel, dark) in enumerate(zip(channels, darks, strict=True))
+        ]
+    for verdict, _ in checked:
+        yield Progress("train", 100, 100, "%", _sentence(verdict))
+    return Model(
+        trained.network,
+        tuple(channel.scale for channel in channels),
+        tuple(channel.noise for channel in channels),
+        axis if recipe.network.context else "none",
+        method.name,
+        training_facts(
+            trained,
+            recipe,
+            settings,
+            stacks,
+            str(device),
+            threads,
+            [verdict.as_dict() for verdict, _ in checked],
+        ),
+        tuple(recalibration for _, recalibration in checked),
+    )
+
+
+def _refuse_channels(stacks: Sequence[Stack], settings: TrainSettings) -> None:
+    """Refuse stacks whose number of channels does not fit what is asked for."""
+    for stack in stacks:
+        count = stack.sizes["C"]
+        if settings.channels == "joint" and count < 2:
+            raise InputError(
+                f"channels='joint' needs a stack of several channels, but {stack.name} "
+                f"({stack.axes}, shape {stack.shape}) has one; leave channels out, or "
+                f"name the axes with axes= if one of them is C."
+            )
+        if settings.unknown == "learn" and count > 1:
+            raise InputError(
+                f"unknown='learn' learns the noise of one channel, but {stack.name} "
+                f"has {count}; choose one with channel=, or use unknown='estimate'."
+            )
+
+
+def _joint_sentence(recipe: Recipe) -> str:
+    """Say so where channels are denoised together."""
+    network = recipe.network
+    if network.channels == 1:
+        return ""
+    return (
+        f"{network.channels} channels are denoised together, with a "
+        f"{network.covariance} covariance"
+    )
+
+
+def measure_corrected(
+    stacks: Sequence[Stack], settings: TrainSettings
+) -> tuple[tuple[Channel, ...], list[Correction]]:
+    """Correct the stacks for their camera and measure what is left."""
+    if settings.dark is None and settings.fixed_pattern == "none":
+        return measure_channels(stacks, settings), [Correction(one) for one in stacks]
+    noise = None
+    if needs_noise(settings):
+        noise = tuple(one.noise for one in measure_channels(stacks, settings))
+    corrections = [correct(stack, settings, noise) for stack in stacks]
+    # Saturated voxels are found in the data as recorded, and move with the offset.
+    largest = max(one.largest for one in corrections)
+    saturation = [level - largest for level in measure_saturation(stacks)]
+    channels = measure_channels(
+        [one.stack for one in corrections], settings, saturation
+    )
+    if corrections[0].dark and settings.gain is None:
+        channels = tuple(
+            replace(channel, noise=with_dark(channel.noise, dark))
+            for channel, dark in zip(channels, corrections[0].dark, strict=True)
+        )
+    return channels, corrections
+
+
+def _on_average(channel: Channel, dark: DarkMaps | None) -> Channel:
+    """Return the channel with the noise of its average pixel, as neighbours show it."""
+    noise = channel.noise
+    if dark is None or not isinstance(noise, PoissonGaussian):
+        return channel
+    more = float(dark.extra.mean(dtype=np.float64))
+    return replace(
+        channel, noise=replace(noise, b=noise.b + more, floor=noise.floor + more)
+    )
+
+
+def with_dark(noise: NoiseModel, dark: DarkMaps) -> NoiseModel:
+    """Return the noise of the quietest pixels, their offset and read noise known.
+
+    The slope stays as it was estimated: a dark stack does not tell the gain.
+    """
+    if not isinstance(noise, PoissonGaussian) or noise.a <= 0:
+        return noise
+    return replace(
+        noise,
+        b=dark.base_variance - noise.a * dark.base_offset,
+        offset=dark.base_offset,
+        read_noise=dark.base_variance**0.5 / noise.a,
+        floor=dark.base_variance,
+        b_interval=None,
+        offset_interval=None,
+        read_noise_interval=None,
+    )
+
+
+def _check(
+    network: BlindSpotNetwork,
+    sampler: CropSampler,
+    index: int,
+    channel: Channel,
+    cancel: CancelToken,
+) -> tuple[Verdict, Recalibration]:
+    """Hold the network against one channel of the stacks it was trained on."""
+    mine = [
+        number
+        for number, source in enumerate(sampler.sources)
+        if source.series.channel == index
+    ]
+    found = inspect(network, sampler, mine, torch.device("cpu"), cancel)
+    seen = found.residuals
+    verdict = judge_noise(seen, channel.noise, channel.points)
+    if isinstance(channel.noise, Impulse):
+        # What stands out there is an outlier, not a prior that was too sure.
+        return verdict, Recalibration((0.0,), (1.0,), (1.0,))
+    factor = None
+    if verdict.fallback:
+        factor = noise_shortfall(seen, channel.noise, channel.points, channel.scale)
+    error = variance_error(channel.points)
+    verdict = _with_whiteness(verdict, found, network.settings.hole)
+    return verdict, recalibrate(seen, error, factor)
+
+
+def _with_whiteness(verdict: Verdict, found: Inspected, hole: Hole) -> Verdict:
+    """Add what the residual's correlation says, where it says something.
+
+    Behind a larger hole the noise that neighbours share is still in the residual, as it
+    should be.
+    """
+    if max(hole) > 1:
+        return verdict
+    if found.correlation is None or found.correlation.verdict in ("white", "unknown"):
+        return verdict
+    return replace(
+        verdict,
+        sentence=f"{verdict.sentence} The residual is {found.correlation.verdict}; a "
+        f"blind spot of {found.correlation.hole} (z, y, x) would hide what neighbours "
+        f"share.",
+    )
+
+
+def _sentence(verdict: Verdict) -> str:
+    return verdict.sentence[:1].upper() + verdict.sentence[1:]
+
+
+def _fit_recipe(
+    recipe: Recipe, series: Sequence[PlaneSeries], settings: TrainSettings
+) -> tuple[Recipe, str]:
+    """Give the recipe the hole, and no more context than the planes allow."""
+    wanted = 0 if settings.context == "none" else recipe.network.context
+    planes = min(one.shape[0] for one in series)
+    context = usable_context(planes, wanted)
+    changes = {"context": context, "hole": settings.hole}
+    if settings.channels == "joint":
+        changes["channels"] = series[0].stack.sizes["C"]
+        changes["covariance"] = settings.covariance
+    network = recipe.network.model_copy(update=changes)
+    note = ""
+    if context < wanted:
+        note = (
+            "a single plane: no neighbour planes are used"
+            if planes == 1
+            else f"{planes} planes along {series[0].axis}: {context} neighbour plane "
+            f"on either side is used instead of {wanted}"
+        )
+    return recipe.model_copy(update={"network": network}), note
+
+
+def _sources(
+    correction: Correction,
+    channels: Sequence[Channel],
+    axis: ContextAxis,
+    settings: TrainSettings,
+    cancel: CancelToken,
+) -> list[Source]:
+    """Return the series of one corrected stack with everything that training needs."""
+    series = plane_series(correction.stack, axis)
+    fields = noise_fields(
+        series,
+        [channel.noise for channel in channels],
+        [channel.scale for channel in channels],
+        correction,
+        cancel,
+        per_plane=settings.noise_per_plane,
+    )
+    return [
+        Source(
+            one,
+            channels[one.channel].scale,
+            field,
+            channels[one.channel].saturation,
+        )
+        for one, field in zip(series, fields, strict=True)
+    ]
+
+
+def _noise_sentence(channels: Sequence[Channel]) -> str:
+    parts = [f"gain {c.noise.gain:.3g} grey values per electron" for c in channels]
+    warnings = [w for c in channels for w in c.noise.warnings]
+    return "Noise: " + "; ".join([*parts, *warnings])

@@ -1,0 +1,174 @@
+"""Does the noise model fit? A plain answer after training, and what follows from it.
+
+Three things are compared with the model: the scatter of held-out voxels around the
+network's mean, the differences between neighbouring voxels (bins of the mean–variance
+line), and whether residuals of neighbours are alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_blindspot.noise.estimate import MeanVariance
+    from napari_blindspot.noise.models import NoiseModel
+    from napari_blindspot.noise.recalibration import Residuals
+
+LEAST_RESIDUAL = 0.85
+"""Of the variance that the model explains; below it, it explains too much."""
+
+_TOO_LITTLE, _TOO_MUCH = 1.15, 0.85  # measured over modelled noise variance
+_PART = 0.1  # of the voxels: what is wrong in fewer of them is not worth a fall-back
+_SURE = 3.0  # standard errors
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How well the noise model of one channel fits.
+
+    Parameters
+    ----------
+    fits
+        Whether the posterior and its uncertainty can be trusted.
+    sentence
+        The same in words.
+    residual
+        Variance of the held-out residuals over the predicted one: 1 where all fits.
+    residual_error
+        Its standard error.
+    measured
+        Measured over modelled noise variance where the model falls short most, over
+        a tenth of the voxels at least; None where nothing was measured.
+    fallback
+        ``""``, or what was done about a model that does not fit.
+    """
+
+    fits: bool
+    sentence: str
+    residual: float
+    residual_error: float
+    measured: float | None = None
+    fallback: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return asdict(self)
+
+
+def judge_noise(seen: Residuals, model: NoiseModel, points: MeanVariance) -> Verdict:
+    """Judge the noise model of one channel.
+
+    Parameters
+    ----------
+    seen
+        Residuals of the trained network.
+    model
+        The noise model it was trained with, data units.
+    points
+        Measured mean–variance points, data units; may be empty.
+    """
+    residual, error = _held_out_variance(seen)
+    ratio, weight = _measured_ratio(model, points)
+    if ratio.size == 0:
+        return _by_residual(residual, error, None)
+    least, most = _weighted_quantiles(ratio, weight, [_PART, 1 - _PART])
+    if most > _TOO_LITTLE:
+        over = most - 1
+        return Verdict(
+            False,
+            f"noise is under-estimated by about {over:.0%} in a part of the image: "
+            f"neighbouring voxels differ more than the noise model allows (wrong "
+            f"camera values, compressed or clipped data?). The larger, measured noise "
+            f"is used for the result.",
+            residual,
+            error,
+            most,
+            "measured noise",
+        )
+    if least < _TOO_MUCH and residual < 1 - _SURE * error:
+        return Verdict(
+            False,
+            f"noise is over-estimated by about {1 / least - 1:.0%} in a part of the "
+            f"image, so detail may have been taken for noise; leave out the camera "
+            f"values to have the noise estimated, or check their units.",
+            residual,
+            error,
+            least,
+            "",
+        )
+    return _by_residual(residual, error, most)
+
+
+def noise_shortfall(
+    seen: Residuals, model: NoiseModel, points: MeanVariance, scale: Any
+) -> NDArray[np.float64]:
+    """Return the factor by which the noise of each voxel is larger than modelled.
+
+    Parameters
+    ----------
+    seen
+        Residuals, network units.
+    model, points
+        As in `judge_noise`.
+    scale
+        The channel's normalisation.
+
+    Returns
+    -------
+    ndarray
+        (n,) measured over modelled variance at the prior mean of each voxel, at least
+        1: only the safer of the two is ever believed.
+    """
+    order = np.argsort(points.mean)
+    mean = points.mean[order]
+    modelled = np.array([model.ordinary.variance(float(x)) for x in mean])
+    ratio = np.maximum(points.variance[order] / modelled, 1.0)
+    data = seen.mean.astype(np.float64) * scale.scale + scale.offset
+    factor: NDArray[np.float64] = np.interp(data, mean, ratio)
+    return factor
+
+
+def _by_residual(residual: float, error: float, measured: float | None) -> Verdict:
+    if residual < LEAST_RESIDUAL:
+        return Verdict(
+            False,
+            f"neighbouring voxels share their noise (held-out voxels scatter "
+            f"{1 - residual:.0%} less than the noise model says; the stack was "
+            f"resampled, compressed or filtered?): part of the noise is kept, and the "
+            f"uncertainty is too small; try a larger blind spot, "
+            f"e.g. (1, 3, 3) (--hole 1 3 3 in the shell).",
+            residual,
+            error,
+            measured,
+        )
+    return Verdict(True, "noise model fits.", residual, error, measured)
+
+
+def _held_out_variance(seen: Residuals) -> tuple[float, float]:
+    """Return the mean of (y − μ)² / (v + n) over held-out voxels and its error."""
+    chosen = seen.held_out if seen.held_out.any() else np.ones_like(seen.held_out)
+    total = (seen.variance + seen.noise)[chosen]
+    ratio = seen.squares[chosen] / total
+    return float(ratio.mean()), float(ratio.std() / ratio.size**0.5)
+
+
+def _measured_ratio(
+    model: NoiseModel, points: MeanVariance
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return measured over modelled variance of every bin, and the bins' weights."""
+    modelled = np.array([model.ordinary.variance(float(x)) for x in points.mean])
+    return points.variance / np.maximum(modelled, 1e-300), points.count
+
+
+def _weighted_quantiles(
+    values: NDArray[np.float64], weights: NDArray[np.float64], at: list[float]
+) -> list[float]:
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order]) / weights.sum()
+    places = np.minimum(np.searchsorted(reached, at), len(order) - 1)
+    return [float(value) for value in values[order][places]]

@@ -1,0 +1,76 @@
+"""The border between numpy and torch where channels are denoised together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_blindspot.joint import JointField
+from napari_blindspot.methods.bayesian_joint import joint_posterior
+from napari_blindspot.predictor import Predictor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_blindspot.model_file import Model
+
+_COVARIANCES = 12  # that are alive at the same time, float32
+
+
+def make_predictor(model: Model, device: torch.device) -> Predictor:
+    """Return the predictor that fits the model."""
+    return (JointPredictor if model.settings.channels > 1 else Predictor)(model, device)
+
+
+class JointPredictor(Predictor):
+    """Posterior mean and standard deviation of all channels of some planes.
+
+    As `Predictor`, but planes are (P, C, Y, X), parameters of the noise (n, 1 or Y,
+    1 or X, C), and results (n, C, Y, X). A voxel that is missing stays missing; the
+    other channels of its pixel do without it.
+    """
+
+    def noise_field(self, channel: int = 0) -> Any:
+        """Return the noise of all channels, the same in all planes and pixels."""
+        own = range(self.model.settings.channels)
+        one = super().noise_field
+        return JointField(tuple(one(index) for index in own))
+
+    def _to_network(self, planes: NDArray[Any], channel: int) -> NDArray[np.float32]:
+        pairs = zip(self.model.scales, np.moveaxis(planes, 1, 0), strict=True)
+        return np.stack([scale.forward(values) for scale, values in pairs], axis=1)
+
+    def _to_data(
+        self, mean: NDArray[np.float32], std: NDArray[np.float32], channel: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        scales = enumerate(self.model.scales)
+        both = [
+            (s.inverse(mean[:, c]), std[:, c] * np.float32(s.scale)) for c, s in scales
+        ]
+        means, stds = zip(*both, strict=True)
+        return np.stack(means, axis=1), np.stack(stds, axis=1)
+
+    def _run(
+        self,
+        t: NDArray[np.float32],
+        noise: Any,
+        missing: NDArray[np.bool_],
+        channel: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        n, planes, channels, rows, columns = t.shape
+        with torch.inference_mode():
+            y, prior = self._prior(t.reshape(n, planes * channels, rows, columns))
+            gaps = None
+            if missing.any():
+                gaps = torch.from_numpy(np.moveaxis(missing, 1, -1).copy()).to(y.device)
+            noise = self._on_device(noise)
+            recalibration = self.model.recalibration
+            answer = joint_posterior(y, prior, noise, recalibration, gaps)
+            mean, std = (one.movedim(-1, 1).cpu().numpy() for one in answer)
+            return np.ascontiguousarray(mean), np.ascontiguousarray(std)
+
+    def _bytes_per_pixel(self) -> int:
+        covariance = 4 * self.model.settings.channels**2
+        return super()._bytes_per_pixel() + _COVARIANCES * covariance

@@ -1,0 +1,100 @@
+"""After a part of training: noise that neighbours share, seen by the network itself.
+
+Before training the noise is estimated from differences of neighbours. Where these
+share their noise, that finds too little. A network whose blind spot hides them does
+not share it, so what it cannot explain shows the whole noise (`noise.envelope`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_blindspot.inspection import inspect
+from napari_blindspot.noise.envelope import lower_envelope, refine_by_envelope
+from napari_blindspot.noise.models import PoissonGaussian
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from napari_blindspot.channels import Channel
+    from napari_blindspot.networks.blindspot import BlindSpotNetwork
+    from napari_blindspot.progress import CancelToken
+    from napari_blindspot.sampling import CropSampler
+
+_WORTH_IT = 1.15  # times the variance that was estimated before
+_VOXELS = 500_000
+
+
+class Refinement:
+    """Raises the noise of the sources where the envelope lies above the estimate.
+
+    Parameters
+    ----------
+    sampler
+        Its sources get the refined noise.
+    channels
+        What was measured before training.
+    device
+        Where the network is.
+    cancel
+        Asked while planes are looked at.
+    """
+
+    def __init__(
+        self,
+        sampler: CropSampler,
+        channels: Sequence[Channel],
+        device: torch.device,
+        cancel: CancelToken,
+    ) -> None:
+        self.sampler = sampler
+        self.channels = tuple(channels)
+        self.device = device
+        self.cancel = cancel
+        self._refined: set[int] = set()
+
+    def __call__(self, network: BlindSpotNetwork) -> str:
+        """Refine every channel; returns a sentence, empty where all stays."""
+        told = [
+            self._refine(network, index, channel)
+            for index, channel in enumerate(self.channels)
+        ]
+        return " ".join(filter(None, told))
+
+    def _refine(self, network: BlindSpotNetwork, index: int, channel: Channel) -> str:
+        if not isinstance(channel.noise, PoissonGaussian):
+            return ""  # outliers lie above any envelope
+        mine = [
+            number
+            for number, source in enumerate(self.sampler.sources)
+            if source.series.channel == index
+        ]
+        found = inspect(network, self.sampler, mine, self.device, self.cancel, _VOXELS)
+        points = lower_envelope(found.residuals, channel.scale)
+        before = np.array([channel.noise.variance(float(x)) for x in points.mean])
+        ratio = float(np.median(points.variance / before))
+        if ratio < _WORTH_IT and index not in self._refined:
+            return ""
+        self._refined.add(index)
+        noise = refine_by_envelope(points)
+        self._use(mine, index, replace(channel, noise=noise, points=points))
+        return (
+            f"Seen by the network, whose blind spot hides the neighbours, the noise "
+            f"has {ratio:.2g} times the variance assumed so far; training goes on with "
+            f"that."
+        )
+
+    def _use(self, mine: list[int], index: int, channel: Channel) -> None:
+        channels = list(self.channels)
+        channels[index] = channel
+        self.channels = tuple(channels)
+        for number in mine:
+            source = self.sampler.sources[number]
+            likelihood = channel.noise.normalized(channel.scale)
+            field = replace(source.noise, likelihood=likelihood)
+            self.sampler.sources[number] = replace(source, noise=field)
