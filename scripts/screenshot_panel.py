@@ -1,6 +1,8 @@
-"""Take a picture of the panel after a short run on a stack or the generated sample.
+"""Take pictures of the panels after a short run on a stack or the generated sample.
 
-Needs a display; without one: ``xvfb-run -a python scripts/screenshot_panel.py``.
+The tab Denoise goes to the file given by ``--out``, the tab Noise and the panel Compare
+beside it (``panel_noise.png``, ``panel_compare.png``). Needs a display; without one:
+``xvfb-run -a -s "-screen 0 1600x1200x24" python scripts/screenshot_panel.py``.
 """
 
 from __future__ import annotations
@@ -19,30 +21,69 @@ from napari_blindspot._napari.panel import LOOKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_blindspot._napari.job_panel import JobPanel
+
+PLUGIN = "napari-blindspot"
+
 
 def main() -> int:
-    """Run the panel in a real viewer and save what the window shows."""
+    """Run the panels in a real viewer and save what the window shows."""
     arguments = _arguments()
     viewer = napari.Viewer(show_welcome_screen=False)
     viewer.window.resize(*arguments.window)
-    layer = _open(viewer, arguments)
-    _, panel = viewer.window.add_plugin_dock_widget("napari-blindspot", "Denoise")
-    panel.layer.value = layer
+    try:
+        _take_pictures(viewer, arguments)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        viewer.close()
+    return 0
+
+
+def _take_pictures(viewer: Any, arguments: argparse.Namespace) -> None:
+    noisy, truth = _open(viewer, arguments)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Denoise")
+    panel.layer.value = noisy
     panel.set_options(steps=arguments.steps, uncertainty=True)
+    _run(panel, arguments.timeout)
+    _wait(lambda: panel.device_report.value != LOOKING, arguments.timeout)
+    denoised = viewer.layers[f"{noisy.name} denoised"]
+    _side_by_side(viewer, [noisy, denoised])
+    panel.layer.value = noisy
+    _save(viewer, arguments.out)
+    panel.show_noise()
+    _run(panel.noise_tab, arguments.timeout)
+    _save(viewer, _beside(arguments.out, "noise"))
+    viewer.window.remove_dock_widget(panel.native)
+    _side_by_side(viewer, [noisy, denoised] + ([] if truth is None else [truth]))
+    _, compare = viewer.window.add_plugin_dock_widget(PLUGIN, "Compare")
+    compare.result.value = denoised
+    compare.reference.value = noisy if truth is None else truth
+    _run(compare, arguments.timeout)
+    _save(viewer, _beside(arguments.out, "compare"))
+
+
+def _run(panel: JobPanel, timeout_s: float) -> None:
     failures: list[Exception] = []
     panel.failed.connect(failures.append)
     panel.run()
-    _wait(lambda: not panel.running, arguments.timeout)
+    _wait(lambda: not panel.running, timeout_s)
     if failures:
-        print(f"The run failed: {failures[0]}", file=sys.stderr)
-        return 1
-    _wait(lambda: panel.device_report.value != LOOKING, arguments.timeout)
-    _arrange(viewer, layer)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    viewer.screenshot(str(arguments.out), canvas_only=False, flash=False)
-    viewer.close()
-    print(arguments.out)
-    return 0
+        raise RuntimeError(f"The run failed: {failures[0]}")
+
+
+def _save(viewer: Any, path: Path) -> None:
+    _wait(lambda: False, 0.5)  # until everything is laid out
+    viewer.fit_to_view()
+    _wait(lambda: False, 0.5)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    viewer.screenshot(str(path), canvas_only=False, flash=False)
+    print(path)
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f"{path.stem}_{what}{path.suffix}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -51,34 +92,34 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stack", help="OME-TIFF or OME-Zarr [the sample]")
     parser.add_argument("--channel", type=int, default=0, help="of the stack")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--shape", type=int, nargs=3, default=(16, 192, 192))
+    parser.add_argument("--shape", type=int, nargs=3, default=(24, 192, 192))
     parser.add_argument("--window", type=int, nargs=2, default=(1500, 900))
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds")
     return parser.parse_args()
 
 
-def _open(viewer: Any, arguments: argparse.Namespace) -> Any:
-    """Open the stack and return the layer to denoise."""
+def _open(viewer: Any, arguments: argparse.Namespace) -> tuple[Any, Any]:
+    """Open the stack; return the layer to denoise and the truth, None if unknown."""
     if arguments.stack:
-        layers = viewer.open(arguments.stack, plugin="napari-blindspot")
-        return layers[arguments.channel]
-    viewer.open_sample("napari-blindspot", "nuclei", shape=tuple(arguments.shape))
-    return viewer.layers["nuclei noisy"]
+        layers = viewer.open(arguments.stack, plugin=PLUGIN)
+        return layers[arguments.channel], None
+    viewer.open_sample(PLUGIN, "nuclei", shape=tuple(arguments.shape))
+    return viewer.layers["nuclei noisy"], viewer.layers["nuclei truth"]
 
 
-def _arrange(viewer: Any, layer: Any) -> None:
-    """Show noisy and denoised side by side."""
-    for name in [one.name for one in viewer.layers]:
-        if name not in (layer.name, f"{layer.name} denoised"):
-            viewer.layers.remove(name)
-    # napari makes the first of several channels magenta.
-    for one in viewer.layers:
-        one.colormap, one.contrast_limits = "gray", layer.contrast_limits
+def _side_by_side(viewer: Any, layers: list[Any]) -> None:
+    """Show these layers alone, next to one another."""
+    for one in list(viewer.layers):
+        viewer.layers.remove(one)
+    limits = layers[0].contrast_limits
+    for one in layers:
+        viewer.layers.append(one)
+        # napari makes the first of several channels magenta.
+        one.visible, one.colormap, one.contrast_limits = True, "gray", limits
     viewer.canvas.grid.enabled = True
     viewer.canvas.grid.stride = 1
+    viewer.canvas.grid.shape = (1, len(layers))
     viewer.canvas.overlays.scale_bar.visible = True
-    viewer.fit_to_view()
-    _wait(lambda: False, 1.0)
 
 
 def _wait(done: Callable[[], bool], timeout_s: float) -> None:

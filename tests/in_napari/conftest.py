@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from napari.utils.notifications import notification_manager
 from steered_core import SteeredCore
 
 from napari_blindspot.device import DeviceReport
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari import Viewer
+    from napari.utils.notifications import Notification
     from numpy.typing import NDArray
     from pytestqt.qtbot import QtBot
+    from qtpy.QtCore import SignalInstance
 
     from napari_blindspot._napari.panel import DenoisePanel
 
@@ -75,3 +78,34 @@ def open_panel(
     for panel in panels:
         panel.cancel()
         qtbot.waitUntil(lambda panel=panel: not panel.running)
+
+
+@pytest.fixture
+def notes() -> list[Notification]:
+    """The notifications of this test."""
+    notification_manager.records.clear()
+    return notification_manager.records
+
+
+@pytest.fixture
+def finish(qtbot: QtBot) -> Callable[[DenoisePanel], None]:
+    """Run a panel to the end of its job."""
+
+    def run_to_end(panel: DenoisePanel) -> None:
+        with qtbot.waitSignal(_ending(panel), timeout=10_000):
+            panel.run()
+
+    return run_to_end
+
+
+def _ending(panel: DenoisePanel) -> SignalInstance:
+    """Give pytest-qt a Qt signal that follows the panel's own signals."""
+    from qtpy.QtCore import QObject, Signal
+
+    class Bridge(QObject):
+        ended = Signal()
+
+    bridge = Bridge(panel.native)
+    panel.finished.connect(lambda result: bridge.ended.emit())
+    panel.failed.connect(lambda error: bridge.ended.emit())
+    return bridge.ended

@@ -33,7 +33,7 @@ class SteeredResult:
     uncertainty: Any = None
     model: Any = None
     noise: tuple[SteeredNoise, ...] = (SteeredNoise(),)
-    metrics: dict[str, Any] = field(default_factory=lambda: {"expected_psnr": 31.25})
+    metrics: dict[str, Any] = field(default_factory=dict)
     path: Any = None
     provenance: dict[str, Any] = field(default_factory=lambda: {"method": "bayesian"})
 
@@ -47,6 +47,7 @@ class SteeredCore:
 
     steps: int = 400
     error: Exception | None = None
+    metrics: dict[str, Any] = field(default_factory=lambda: {"expected_psnr": 31.25})
     gate: threading.Event = field(default_factory=threading.Event)
     calls: list[tuple[Any, Any, Any]] = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
@@ -70,12 +71,13 @@ class SteeredCore:
             while not self.gate.wait(0.01):
                 cancel.raise_if_cancelled()
                 yield Progress("train", 1, self.steps, "steps")
-            yield Progress("train", self.steps, self.steps, "steps")
+            yield Progress("train", self.steps, self.steps, "steps", "Checking")
             if self.error is not None:
                 raise self.error
             return SteeredResult(
                 image=pixels - 1,
                 uncertainty=np.sqrt(pixels) if settings.uncertainty else None,
+                metrics=self.metrics,
             )
         finally:
             self.closed.set()

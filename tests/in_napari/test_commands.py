@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from steered_core import SteeredCore
 
     from napari_blindspot.device import DeviceReport
+    from napari_blindspot.sample import Phantom
 
 
 FAST = "napari-blindspot.denoise_fast"
@@ -130,3 +131,54 @@ def test_options_reach_the_panel(
     qtbot.waitUntil(lambda: "cells denoised" in viewer.layers, timeout=10_000)
     settings = core.calls[0][1]
     assert (settings.minutes, settings.quality, settings.seed) == (2.0, None, 3)
+
+
+DIAGNOSE = "napari-blindspot.diagnose_noise"
+
+
+def test_command_diagnoses_in_the_tab(
+    make_napari_viewer: Callable[..., Viewer],
+    device: Callable[[DeviceReport], None],
+    phantom: Phantom,
+    qtbot: QtBot,
+) -> None:
+    viewer = make_napari_viewer()
+    viewer.add_image(phantom.noisy, name="nuclei")
+    viewer.add_image(phantom.truth, name="other")
+    viewer.layers.selection = {viewer.layers["nuclei"]}
+    get_app_model().commands.execute_command(DIAGNOSE)
+    _, panel = viewer.window.add_plugin_dock_widget("napari-blindspot", "Denoise")
+    assert panel.tabs.currentIndex() == 1
+    assert panel.layer.value.name == "nuclei"
+    qtbot.waitUntil(lambda: not panel.noise_tab.running, timeout=20_000)
+    assert panel.noise_tab.stage.value == "Noise of nuclei"
+
+
+def test_diagnosing_waits_for_a_run(
+    make_napari_viewer: Callable[..., Viewer],
+    device: Callable[[DeviceReport], None],
+    core: SteeredCore,
+    pixels: NDArray[np.uint16],
+    qtbot: QtBot,
+) -> None:
+    core.gate.clear()
+    viewer = make_napari_viewer()
+    viewer.add_image(pixels, name="cells")
+    execute = get_app_model().commands.execute_command
+    execute(FAST)
+    execute(DIAGNOSE)
+    assert "at work on a layer already" in notification_manager.records[-1].message
+    core.gate.set()
+    qtbot.waitUntil(lambda: "cells denoised" in viewer.layers, timeout=10_000)
+
+
+def test_command_diagnoses_in_a_viewer_without_window(
+    commands: CommandRegistry, phantom: Phantom
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(phantom.noisy, name="nuclei")
+    commands.execute(DIAGNOSE, args=(viewer,))
+    assert "gain" in notification_manager.records[-1].message
+    viewer.add_image(phantom.noisy[:, :20, :20], name="small")
+    with pytest.raises(InputError, match="choose a larger region"):
+        commands.execute(DIAGNOSE, args=(viewer,))

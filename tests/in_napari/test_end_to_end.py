@@ -59,6 +59,9 @@ def test_panel_denoises_a_layer_with_the_real_core(
     assert facts["provenance"]["source"]["name"] == "nuclei"
     assert facts["noise"][0]["gain"] > 0
     assert "Noise: gain" in panel.verdict.value
+    (check,) = facts["metrics"]["noise_check"]
+    assert panel.noise_verdict.value.lower() == check["sentence"].lower()
+    assert "Checking" not in panel.verdict.value
 
 
 def test_panel_writes_a_file_and_shows_it_lazily(
@@ -69,7 +72,7 @@ def test_panel_writes_a_file_and_shows_it_lazily(
 ) -> None:
     viewer, panel = open_panel((noisy, {"name": "nuclei"}))
     panel.set_options(steps=2, axes="ZYX")
-    panel.output.value = tmp_path / "nuclei.ome.zarr"
+    panel.form.output.output.value = tmp_path / "nuclei.ome.zarr"
     assert not _finished(panel, qtbot)
     denoised = viewer.layers["nuclei denoised"]
     assert isinstance(denoised.data, da.Array)
@@ -141,11 +144,12 @@ def test_array_example_runs(
 
 
 @pytest.mark.slow
-def test_picture_of_the_panel_is_taken(tmp_path: Path) -> None:
-    picture = tmp_path / "panel.png"
+def test_pictures_of_the_panels_are_taken(tmp_path: Path) -> None:
     _run(
-        "scripts/screenshot_panel.py", "--out", str(picture), "--steps", "2",
-        "--shape", "8", "64", "64",
+        "scripts/screenshot_panel.py", "--out", str(tmp_path / "panel.png"),
+        "--steps", "2", "--shape", "8", "64", "64",
     )  # fmt: skip
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert picture.stat().st_size > 20_000
+    names = ("panel", "panel_noise", "panel_compare")
+    for picture in (tmp_path / f"{name}.png" for name in names):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size > 20_000

@@ -53,9 +53,9 @@ def test_manifest_at_the_root_is_the_one_in_the_package(
 
 
 def test_installed_plugin_is_this_manifest(manifest: PluginManifest) -> None:
-    assert PluginManager.instance().get_manifest(NAME).contributions == (
-        manifest.contributions
-    )
+    plugins = PluginManager.instance()
+    plugins.discover()
+    assert plugins.get_manifest(NAME).contributions == manifest.contributions
 
 
 def test_every_python_name_imports(manifest: PluginManifest) -> None:
@@ -93,7 +93,12 @@ def test_items_appear_in_the_real_menus(
     assert f"{inside}Denoise (Blindspot)" in layers
     for quality in ("fast", "balanced", "best"):
         assert f"{inside}Denoise selected layer ({quality}) (Blindspot)" in layers
-    assert any("Denoise" in text for text in _texts(window.plugins_menu))
+    assert "Measure > Compare (Blindspot)" in layers
+    diagnose = "Diagnose the noise of the selected layer"
+    assert f"Measure > {diagnose} (Blindspot)" in layers
+    plugins = _texts(window.plugins_menu)
+    for panel in ("Denoise", "Compare"):
+        assert f"Blindspot > {panel} (Blindspot)" in plugins
     samples = "Open Sample > Blindspot > "
     assert f"{samples}Nuclei (generated, with truth)" in _texts(window.file_menu)
     assert f"{samples}Nuclei of cells3d (downloaded once)" in _texts(window.file_menu)
@@ -120,7 +125,17 @@ def test_reader_leaves_common_files_to_napari(manifest: PluginManifest) -> None:
 
 
 def test_what_runs_without_a_window_needs_no_qt_and_no_torch() -> None:
-    modules = ("readers", "samples", "layers", "denoising", "commands", "time_left")
+    modules = (
+        "readers",
+        "samples",
+        "layers",
+        "denoising",
+        "commands",
+        "time_left",
+        "figures",
+        "diagnosing",
+        "noise_figures",
+    )
     imports = "".join(f"import napari_blindspot._napari.{name};" for name in modules)
     code = (
         f"import sys; {imports}"

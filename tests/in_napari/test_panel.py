@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from napari.utils.notifications import NotificationSeverity, notification_manager
+from napari.utils.notifications import NotificationSeverity
 
 from napari_blindspot.device import DeviceReport
 from napari_blindspot.errors import Cancelled, InputError, RunError
@@ -22,41 +22,9 @@ if TYPE_CHECKING:
     from napari.utils.notifications import Notification
     from numpy.typing import NDArray
     from pytestqt.qtbot import QtBot
-    from qtpy.QtCore import SignalInstance
     from steered_core import SteeredCore
 
     from napari_blindspot._napari.panel import DenoisePanel
-
-
-@pytest.fixture
-def notes() -> list[Notification]:
-    """The notifications of this test."""
-    notification_manager.records.clear()
-    return notification_manager.records
-
-
-@pytest.fixture
-def finish(qtbot: QtBot) -> Callable[[DenoisePanel], None]:
-    """Run a panel to the end of its job."""
-
-    def run_to_end(panel: DenoisePanel) -> None:
-        with qtbot.waitSignal(_ending(panel), timeout=10_000):
-            panel.run()
-
-    return run_to_end
-
-
-def _ending(panel: DenoisePanel) -> SignalInstance:
-    """Give pytest-qt a Qt signal that follows the panel's own signals."""
-    from qtpy.QtCore import QObject, Signal
-
-    class Bridge(QObject):
-        ended = Signal()
-
-    bridge = Bridge(panel.native)
-    panel.finished.connect(lambda result: bridge.ended.emit())
-    panel.failed.connect(lambda error: bridge.ended.emit())
-    return bridge.ended
 
 
 def test_panel_opens_from_the_manifest_and_gets_its_viewer(
@@ -108,7 +76,7 @@ def test_uncertainty_becomes_a_layer_below(
     finish: Callable[[DenoisePanel], None],
 ) -> None:
     viewer, panel = open_panel((pixels, {"name": "cells"}))
-    panel.uncertainty.value = True
+    panel.form.output.uncertainty.value = True
     finish(panel)
     assert [layer.name for layer in viewer.layers] == [
         "cells",
@@ -133,7 +101,7 @@ def test_widgets_are_locked_and_a_second_run_cannot_start(
     assert not panel.run_button.enabled
     assert panel.cancel_button.enabled
     assert not panel.layer.enabled
-    assert not panel.advanced.enabled
+    assert not panel.form.enabled
     panel.cancel()
     qtbot.waitUntil(lambda: not panel.running)
     assert panel.run_button.enabled
@@ -269,7 +237,7 @@ def test_a_result_too_large_for_memory_asks_for_a_file(
     panel.run()
     assert "name an output file" in notes[-1].message
     assert not core.calls
-    panel.output.value = tmp_path / "big.ome.zarr"
+    panel.form.output.output.value = tmp_path / "big.ome.zarr"
     finish(panel)
     assert core.calls[0][2] == tmp_path / "big.ome.zarr"
 

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 import napari  # noqa: TC002 - napari injects the viewer by this annotation
 from napari.layers import Image
 
-from napari_blindspot.config import DenoiseSettings, Quality, parse_settings
+from napari_blindspot.config import (
+    DenoiseSettings,
+    OpenSettings,
+    Quality,
+    parse_settings,
+)
 from napari_blindspot.errors import InputError
 from napari_blindspot.progress import run
 
@@ -95,13 +100,32 @@ def active_image(viewer: ViewerModel) -> Image:
     return active
 
 
+def diagnose_noise(viewer: napari.Viewer) -> None:
+    """Diagnose the noise of the active layer, and show it in the panel's tab.
+
+    Raises
+    ------
+    InputError
+        Without a window: if there is no active image layer, or it cannot be diagnosed.
+        With a window such errors are shown there.
+    """
+    if getattr(viewer, "window", None) is not None:
+        _diagnose_in_panel(viewer)
+        return
+    from napari.utils.notifications import show_info
+
+    from napari_blindspot._napari.diagnosing import diagnose_layer
+
+    diagnosis = run(diagnose_layer(active_image(viewer), OpenSettings()))
+    show_info(" ".join(diagnosis.sentences()))
+
+
 def _run_in_panel(viewer: ViewerModel, options: Options) -> None:
     from napari.utils.notifications import show_error
 
-    panel: DenoisePanel
     try:
         layer = active_image(viewer)
-        _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, PANEL)
+        panel = _open_panel(viewer)
         if panel.running:
             raise InputError(
                 "The panel is denoising a layer already; wait for it or press Cancel."
@@ -112,3 +136,27 @@ def _run_in_panel(viewer: ViewerModel, options: Options) -> None:
         show_error(str(error))
     else:
         panel.run()
+
+
+def _diagnose_in_panel(viewer: ViewerModel) -> None:
+    from napari.utils.notifications import show_error
+
+    try:
+        layer = active_image(viewer)
+        panel = _open_panel(viewer)
+        if panel.running or panel.noise_tab.running:
+            raise InputError(
+                "The panel is at work on a layer already; wait for it or press Cancel."
+            )
+    except InputError as error:
+        show_error(str(error))
+    else:
+        panel.layer.value = layer
+        panel.show_noise()
+        panel.noise_tab.run()
+
+
+def _open_panel(viewer: ViewerModel) -> DenoisePanel:
+    panel: DenoisePanel
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, PANEL)
+    return panel

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, TypeGuard, get_args
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import (
-    CheckBox,
     ComboBox,
     Container,
     FileEdit,
     FloatSpinBox,
     LineEdit,
-    PushButton,
     SpinBox,
-    create_widget,
 )
 from magicgui.widgets.bases import ValueWidget, Widget
 
+from napari_blindspot._napari.fields import (
+    Field,
+    bare,
+    check_box,
+    described,
+    help_text,
+    optional_text,
+    shown,
+)
+from napari_blindspot._napari.layout import Fold, Rows
+from napari_blindspot._napari.noise_form import NoiseForm, sizes_text
 from napari_blindspot.config import (
     TRAINING_ONLY,
     Context,
@@ -33,75 +41,47 @@ from napari_blindspot.methods import METHODS
 QUALITIES: tuple[str, ...] = get_args(Quality)
 LIMITS = ("minutes", "steps")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-CLOSED, OPEN = "▸  Advanced", "▾  Advanced"
 
 
-class AdvancedForm(Container[Widget]):
-    """The seldom needed widgets, folded away at first."""
-
-    def __init__(self) -> None:
-        self.context = ComboBox(
-            choices=get_args(Context), **_described("context", "Context axis")
-        )
-        self.axes = LineEdit(value="", **_bare("axes", "Axes"))
-        self.dtype = ComboBox(
-            choices=get_args(OutputDtype), **_described("dtype", "Pixel type")
-        )
-        self.model = FileEdit(
-            mode=FileDialogMode.EXISTING_FILE,
-            filter="*.safetensors",
-            **_bare("model", "Model file"),
-        )
-        self.device = ComboBox(choices=DEVICES, **_described("device", "Device"))
-        self.seed = SpinBox(min=0, max=2**31 - 1, **_described("seed", "Seed"))
-        self.overwrite = _check_box("overwrite", "Replace an existing output file")
-        super().__init__(name="advanced")
-        # Added afterwards, because only then all labels get the same width.
-        self.extend(
-            [
-                self.context, self.axes, self.dtype, self.model, self.device, self.seed,
-                self.overwrite,
-            ]
-        )  # fmt: skip
-        self.margins = (0, 0, 0, 0)
-        self.visible = False
-
-
-class DenoiseForm(Container[Widget]):
-    """Widgets for `DenoiseSettings`, each under the name of its setting.
-
-    The defaults, the choices and the help texts are those of the settings. The
-    seldom needed ones are in the folded `advanced`.
-    """
+class BudgetForm(Rows):
+    """How long the network may learn: all that a first run asks for."""
 
     def __init__(self) -> None:
-        self.layer = cast(
-            "ComboBox",
-            create_widget(
-                annotation="napari.layers.Image",
-                name="layer",
-                label="Layer",
-                options={"tooltip": "The image layer to denoise; it is only read."},
-            ),
-        )
-        self.method = ComboBox(
-            choices=[(method.title, name) for name, method in METHODS.items()],
-            **_described("method", "Method"),
-        )
         self.budget = ComboBox(
             choices=[*QUALITIES, *LIMITS],
             value="balanced",
             name="budget",
             label="Training",
-            tooltip=f"How long the network may learn. {_help('quality')}",
+            tooltip=f"How long the network may learn. {help_text('quality')}",
         )
         self.minutes = FloatSpinBox(
-            value=5.0, min=0.01, max=1440.0, step=1.0, **_bare("minutes", "Minutes")
+            value=5.0, min=0.01, max=1440.0, step=1.0, **bare("minutes", "Minutes")
         )
         self.steps = SpinBox(
-            value=500, min=1, max=1_000_000, step=50, **_bare("steps", "Steps")
+            value=500, min=1, max=1_000_000, step=50, **bare("steps", "Steps")
         )
-        self.uncertainty = _check_box("uncertainty", "Also show the uncertainty")
+        super().__init__("budget_form", [self.budget, self.minutes, self.steps])
+        self.budget.changed.connect(self._show_limit)
+        self._show_limit()
+
+    def given(self) -> dict[str, Any]:
+        """Return the one budget that is chosen."""
+        if self.budget.value == "minutes":
+            return {"minutes": self.minutes.value}
+        if self.budget.value == "steps":
+            return {"steps": self.steps.value}
+        return {"quality": self.budget.value}
+
+    def _show_limit(self) -> None:
+        self.minutes.visible = self.budget.value == "minutes"
+        self.steps.visible = self.budget.value == "steps"
+
+
+class OutputForm(Rows):
+    """Where the result goes and what it consists of."""
+
+    def __init__(self) -> None:
+        self.uncertainty = check_box("uncertainty", "Also show the uncertainty")
         self.output = FileEdit(
             mode=FileDialogMode.OPTIONAL_FILE,
             filter="*.ome.zarr *.zarr *.ome.tif *.tif",
@@ -110,24 +90,66 @@ class DenoiseForm(Container[Widget]):
             tooltip="Write the result here, block by block (.ome.zarr, .zarr, "
             ".ome.tif). Empty: keep it in memory.",
         )
-        self.fold = PushButton(text=CLOSED, name="fold")
-        self.advanced = AdvancedForm()
-        self.main: Container[Widget] = Container(name="main")
-        self.main.extend(
-            [
-                self.layer, self.method, self.budget, self.minutes, self.steps,
-                self.uncertainty, self.output,
-            ]
-        )  # fmt: skip
-        self.main.margins = (0, 0, 0, 0)
-        super().__init__(widgets=[self.main, self.fold, self.advanced], labels=False)
-        self.fold.native.setFlat(True)
-        self.fold.native.setStyleSheet(
-            "text-align: left; padding: 2px; background: transparent;"
+        self.dtype = ComboBox(
+            choices=get_args(OutputDtype), **described("dtype", "Pixel type")
         )
-        self.fold.changed.connect(self._toggle_advanced)
-        self.budget.changed.connect(self._show_limit)
-        self._show_limit()
+        self.overwrite = check_box("overwrite", "Replace an existing output file")
+        super().__init__(
+            "output_form", [self.uncertainty, self.output, self.overwrite, self.dtype]
+        )
+
+
+class AdvancedForm(Rows):
+    """What is seldom needed."""
+
+    def __init__(self) -> None:
+        self.method = ComboBox(
+            choices=[(method.title, name) for name, method in METHODS.items()],
+            **described("method", "Method"),
+        )
+        self.context = ComboBox(
+            choices=get_args(Context), **described("context", "Context axis")
+        )
+        self.axes = optional_text("axes", "Axes", empty="of the layer")
+        self.model = FileEdit(
+            mode=FileDialogMode.EXISTING_FILE,
+            filter="*.safetensors",
+            **bare("model", "Model file"),
+        )
+        self.device = ComboBox(choices=DEVICES, **described("device", "Device"))
+        self.seed = SpinBox(min=0, max=2**31 - 1, **described("seed", "Seed"))
+        super().__init__(
+            "advanced",
+            [self.method, self.context, self.axes, self.model, self.device, self.seed],
+        )
+
+
+class DenoiseForm(Container[Widget]):
+    """Widgets for `DenoiseSettings`, each under the name of its setting.
+
+    The defaults, the choices and the help texts are those of the settings. A newcomer
+    sees the training time alone; the rest is folded away.
+    """
+
+    def __init__(self) -> None:
+        self.training = BudgetForm()
+        self.output = OutputForm()
+        self.noise = NoiseForm()
+        self.advanced = AdvancedForm()
+        self.output_fold = Fold("Output", self.output)
+        self.noise_fold = Fold("Noise", self.noise)
+        self.advanced_fold = Fold("Advanced", self.advanced)
+        super().__init__(
+            widgets=[
+                self.training,
+                self.output_fold,
+                self.noise_fold,
+                self.advanced_fold,
+            ],
+            labels=False,
+            name="form",
+        )
+        self.margins = (0, 0, 0, 0)
 
     def settings(self) -> DenoiseSettings:
         """Return the settings that the widgets show.
@@ -137,20 +159,18 @@ class DenoiseForm(Container[Widget]):
         InputError
             Naming the setting that does not fit.
         """
-        shown = {
-            name: _shown(widget)
-            for name, widget in self._fields().items()
-            if name not in LIMITS
-        }
-        options = {name: value for name, value in shown.items() if value != ""}
-        options |= self._budget()
+        quiet = [*self.output, *self.advanced]
+        fields = {one.name: shown(one) for one in quiet if _is_setting(one)}
+        options = {name: value for name, value in fields.items() if value != ""}
+        options |= self.training.given()
         if "model" in options:  # it brings its training along
             options = {k: v for k, v in options.items() if k not in TRAINING_ONLY}
-        return parse_settings(DenoiseSettings, **options)
+        # What was typed about the noise is never dropped: beside a model it is refused.
+        return parse_settings(DenoiseSettings, **options, **self.noise.given())
 
     def out(self) -> Path | None:
         """Return the output file, None to keep the result in memory."""
-        chosen = _shown(self.output)
+        chosen = shown(self.output.output)
         return Path(chosen).expanduser() if chosen else None
 
     def set_options(self, **options: object) -> None:
@@ -168,66 +188,38 @@ class DenoiseForm(Container[Widget]):
                 self._choose(name, value)
 
     def _choose(self, name: str, value: object) -> None:
-        fields = {**self._fields(), "budget": self.budget}
-        if name not in fields:
+        fields = self._fields()
+        widget = fields.get(name, self.training.budget if name == "budget" else None)
+        if widget is None:
             raise InputError(
                 f"{name}={value!r} cannot be set in the panel; it shows quality, "
-                f"{', '.join(self._fields())}."
+                f"{', '.join(fields)}."
             )
         try:
-            # None stands for the default, which a text field shows as empty.
-            fields[name].value = "" if value is None else value
+            widget.value = _typed(value) if isinstance(widget, LineEdit) else value
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"{name}={value!r} cannot be chosen in the panel: {error}."
             ) from error
 
-    def _budget(self) -> dict[str, Any]:
-        chosen = self.budget.value
-        if chosen in LIMITS:
-            return {chosen: self._fields()[chosen].value}
-        return {"quality": chosen}
-
-    def _fields(self) -> dict[str, ValueWidget[Any] | FileEdit]:
+    def _fields(self) -> dict[str, Field]:
         """Return the widgets that are named after a setting."""
-        known = DenoiseSettings.model_fields
+        groups = (self.training, self.output, self.noise, self.advanced)
         return {
             widget.name: widget
-            for widget in [*self.main, *self.advanced]
-            if isinstance(widget, ValueWidget | FileEdit) and widget.name in known
+            for group in groups
+            for widget in group
+            if _is_setting(widget)
         }
 
-    def _show_limit(self) -> None:
-        self.minutes.visible = self.budget.value == "minutes"
-        self.steps.visible = self.budget.value == "steps"
 
-    def _toggle_advanced(self) -> None:
-        opened = not self.advanced.visible
-        self.advanced.visible = opened
-        self.fold.text = OPEN if opened else CLOSED
+def _is_setting(widget: Widget) -> TypeGuard[Field]:
+    known = DenoiseSettings.model_fields
+    return isinstance(widget, ValueWidget | FileEdit) and widget.name in known
 
 
-def _shown(widget: ValueWidget[Any] | FileEdit) -> Any:
-    """Return the value of a widget, an empty text for an empty field."""
-    # An empty FileEdit has the value Path("."), the current folder.
-    field = widget.line_edit if isinstance(widget, FileEdit) else widget
-    return field.value.strip() if isinstance(field.value, str) else field.value
-
-
-def _check_box(name: str, text: str) -> CheckBox:
-    default = DenoiseSettings.model_fields[name].default
-    return CheckBox(value=default, text=text, name=name, tooltip=_help(name))
-
-
-def _described(name: str, label: str) -> dict[str, Any]:
-    """Return name, label, help text and default of the widget for a setting."""
-    default = DenoiseSettings.model_fields[name].default
-    return {**_bare(name, label), "value": default}
-
-
-def _bare(name: str, label: str) -> dict[str, Any]:
-    return {"name": name, "label": label, "tooltip": _help(name)}
-
-
-def _help(name: str) -> str:
-    return DenoiseSettings.model_fields[name].description or ""
+def _typed(value: object) -> str:
+    """Return a value as it is typed into a text field; None is the default: nothing."""
+    if isinstance(value, tuple | list):
+        return sizes_text(value)
+    return "" if value is None else str(value)

@@ -219,3 +219,20 @@ def verdict(result: Result) -> str:
         if metrics.get(key):
             parts.append(f"{title} in {duration(metrics[key])}")
     return ", ".join(parts)
+
+
+def noise_verdict(result: Result) -> tuple[bool, str]:
+    """Return whether the noise model fits, and what the check after training said.
+
+    Returns
+    -------
+    bool
+        Whether it fits in every channel; True where nothing was checked.
+    str
+        One sentence a line; with several channels they are numbered.
+    """
+    checks = result.metrics.get("noise_check") or []
+    lines = [one["sentence"][:1].upper() + one["sentence"][1:] for one in checks]
+    if len(lines) > 1:
+        lines = [f"Channel {index}: {line}" for index, line in enumerate(lines)]
+    return all(one["fits"] for one in checks), "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The panel "Denoise": start the job, show how far it is, show the result.
+"""The panel: choose a layer, denoise it in one tab, look at its noise in the other.
 
 Nothing is computed here. The widgets say what is wanted (`form`), the core does it in
 a worker thread (`job`), and the result becomes layers (`layers`).
@@ -6,44 +6,48 @@ a worker thread (`job`), and the result becomes layers (`layers`).
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from magicgui.widgets import Container, Label, ProgressBar, PushButton
-from napari.utils.notifications import show_error, show_warning
+from magicgui.widgets import ComboBox, Container, create_widget
+from napari.utils.notifications import show_warning
 from psygnal import Signal
-from qtpy.QtWidgets import QSizePolicy
+from qtpy.QtWidgets import QTabWidget
 
 from napari_blindspot._napari.denoising import denoise_layer
 from napari_blindspot._napari.form import DenoiseForm
 from napari_blindspot._napari.job import start_job
-from napari_blindspot._napari.layers import add_layers, verdict
-from napari_blindspot._napari.time_left import TimeLeft
+from napari_blindspot._napari.job_panel import JobPanel
+from napari_blindspot._napari.layers import add_layers, noise_verdict, verdict
+from napari_blindspot._napari.layout import Rows, scrolled, wrapped_text
+from napari_blindspot._napari.noise_tab import NoiseTab
 from napari_blindspot.device import describe_device
-from napari_blindspot.errors import BlindspotError, Cancelled, InputError
+from napari_blindspot.errors import InputError
 from napari_blindspot.progress import TITLES, CancelToken
 
 if TYPE_CHECKING:
     import napari.viewer
+    from magicgui.widgets.bases import Widget
 
     from napari_blindspot._napari.denoising import Denoised
-    from napari_blindspot._napari.job import JobWorker, Outcome
+    from napari_blindspot._napari.job import Outcome
+    from napari_blindspot.api import Result
+    from napari_blindspot.config import DenoiseSettings
     from napari_blindspot.device import DeviceReport
-    from napari_blindspot.progress import Job, Progress
-
-logger = logging.getLogger(__name__)
+    from napari_blindspot.noise.whiteness import Hole
+    from napari_blindspot.progress import Job, Progress, Stage
 
 WARNING_STYLE = "color: #ff6b5e; font-weight: bold;"
-PROGRESS_STEPS = 1000
-COUNTED = ("train", "predict", "pyramid")
+COUNTED: tuple[Stage, ...] = ("train", "predict", "pyramid")
+FINDINGS = ("open", "noise")
 LOOKING = "Looking for a device"
 
 
-class DenoisePanel(DenoiseForm):
-    """Panel that denoises an image layer.
+class DenoisePanel(JobPanel):
+    """Panel that denoises an image layer and diagnoses its noise.
 
-    It can be driven by a script: set ``panel.layer.value`` and the other widgets,
-    then call `run`; listen to `finished` and `failed`.
+    It can be driven by a script: set ``panel.layer.value`` and, by `set_options`, the
+    other widgets, then call `run`; listen to `finished` and `failed`. The tab that
+    diagnoses is `noise_tab`, with the same methods and signals.
 
     Parameters
     ----------
@@ -54,58 +58,49 @@ class DenoisePanel(DenoiseForm):
     finished = Signal(object)
     """The `Result`, after its layers were added."""
 
-    failed = Signal(object)
-    """The exception, after it was shown; `Cancelled` after a cancelled run."""
-
     # napari passes the viewer only where this annotation reads literally so: not
     # quoted, and with its whole path.
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
+        super().__init__("denoise", doing="Denoising", run_text="Run", counted=COUNTED)
         self._viewer = viewer
-        self._worker: JobWorker | None = None
-        self._alive = True
-        self._time_left = TimeLeft()
-        self._add_status()
+        self.layer = _layer_choice()
+        self.form = DenoiseForm()
+        self.device_report = wrapped_text("device_report", LOOKING)
+        self.verdict = wrapped_text("verdict")
+        self.noise_verdict = wrapped_text("noise_verdict")
+        self.noise_tab = NoiseTab(self.layer, self.form.advanced.axes)
+        self.tabs = QTabWidget()
+        self._add_tabs()
         self.layer.changed.connect(self._enable)
-        self.advanced.device.changed.connect(self._ask_device)
+        self.form.advanced.device.changed.connect(self._ask_device)
+        self.noise_tab.hole_chosen.connect(self._use_hole)
         self.native_parent_changed.connect(self._on_reparented)
-        self.native.destroyed.connect(self._on_destroyed)
         self._enable()
         self._ask_device()
 
-    @property
-    def running(self) -> bool:
-        """Whether a job is under way."""
-        return self._worker is not None
+    def settings(self) -> DenoiseSettings:
+        """Return the settings that the widgets show.
 
-    def run(self) -> None:
-        """Denoise the chosen layer with the chosen settings, in a worker thread.
-
-        A wrong setting is shown, and told by `failed`. While a job is under way
-        nothing happens.
+        Raises
+        ------
+        InputError
+            Naming the setting that does not fit.
         """
-        if self.running:
-            return
-        token = CancelToken()
-        try:
-            job = self._job(token)
-        except BlindspotError as error:
-            self._fail(error)
-            return
-        self._time_left = TimeLeft()
-        self.verdict.value = ""
-        self.stage.value = "Starting"
-        self._worker = start_job(
-            job, token, progressed=self._on_progress, ended=self._on_ended
-        )
-        self._enable()
+        return self.form.settings()
 
-    def cancel(self) -> None:
-        """Ask the running job to stop at its next tile or training step."""
-        if self._worker is not None:
-            self._worker.quit()
-            if self._alive:
-                self.stage.value = "Stopping"
+    def set_options(self, **options: object) -> None:
+        """Show settings, given by name as in `DenoiseSettings`.
+
+        Raises
+        ------
+        InputError
+            If the panel has no widget for a setting, or not this choice.
+        """
+        self.form.set_options(**options)
+
+    def show_noise(self) -> None:
+        """Bring the tab that diagnoses to the front."""
+        self.tabs.setCurrentIndex(1)
 
     def _job(self, token: CancelToken) -> Job[Denoised]:
         layer = self.layer.value
@@ -113,90 +108,61 @@ class DenoisePanel(DenoiseForm):
             raise InputError(
                 "layer is empty; open an image or choose an image layer first."
             )
-        return denoise_layer(layer, self.settings(), self.out(), token)
+        job = denoise_layer(layer, self.form.settings(), self.form.out(), token)
+        self.verdict.value = self.noise_verdict.value = ""
+        return job
 
     def _on_progress(self, event: Progress) -> None:
-        if not self._alive or self._worker is None:
-            return
-        worked = event.fraction if event.stage in COUNTED else 0.0
-        self.progress.value = round(worked * PROGRESS_STEPS)
-        if event.message not in ("", TITLES[event.stage]):
+        super()._on_progress(event)
+        found = event.stage in FINDINGS and event.message not in ("", TITLES["noise"])
+        if self._alive and self.running and found:
             self._tell(event.message)
-        token = self._worker.token
-        if token is None or not token.cancelled:
-            self.stage.value = self._time_left.sentence(event)
 
     def _tell(self, sentence: str) -> None:
         """Add a line to what was found in this run."""
         self.verdict.value = f"{self.verdict.value}\n{sentence}".strip()
 
-    def _on_ended(self, outcome: Outcome[Denoised]) -> None:
-        self._worker = None
-        if not self._alive:
-            return
-        self._enable()
-        if outcome.value is not None:
-            self._show(outcome.value)
-        elif outcome.error is not None:
-            self._fail(outcome.error)
-
-    def _show(self, denoised: Denoised) -> None:
-        try:
-            add_layers(self._viewer, denoised.layers)
-        except Exception as error:  # a slot that raises ends a PyQt6 process
-            self._fail(error)
-            return
-        self.progress.value = PROGRESS_STEPS
-        self.stage.value = "Done"
+    def _show(self, denoised: Denoised) -> Result:
+        add_layers(self._viewer, denoised.layers)
         self._tell(verdict(denoised.result))
-        self.finished.emit(denoised.result)
+        fits, sentences = noise_verdict(denoised.result)
+        self.noise_verdict.value = sentences
+        self.noise_verdict.native.setStyleSheet("" if fits else WARNING_STYLE)
+        self.stage.value = "Done"
+        return denoised.result
 
-    def _fail(self, error: Exception) -> None:
-        self.progress.value = 0
-        if isinstance(error, Cancelled):
-            self.stage.value = str(error)
-        elif isinstance(error, BlindspotError):
-            self.stage.value = "Not done: see the message."
-            show_error(str(error))
-        else:
-            logger.error("Denoising failed", exc_info=error)
-            self.stage.value = "Failed: see the message."
-            show_error(
-                f"Denoising failed unexpectedly ({type(error).__name__}: {error}); the "
-                f"source is untouched, and the terminal shows the details for a report."
-            )
-        self.failed.emit(error)
-
-    def _add_status(self) -> None:
-        self.device_report = _text("device_report", LOOKING)
-        self.run_button = PushButton(text="Run", name="run_button")
-        self.cancel_button = PushButton(text="Cancel", name="cancel_button")
-        self.run_button.changed.connect(self.run)
-        self.cancel_button.changed.connect(self.cancel)
-        buttons: Container[PushButton] = Container(
-            widgets=[self.run_button, self.cancel_button],
-            layout="horizontal",
+    def _add_tabs(self) -> None:
+        page: Container[Widget] = Container(
+            widgets=[
+                self.form,
+                self.device_report,
+                self.buttons,
+                self.progress,
+                self.stage,
+                self.verdict,
+                self.noise_verdict,
+            ],
             labels=False,
-            name="buttons",
+            name="page",
         )
-        buttons.margins = (0, 0, 0, 0)
-        self.progress = ProgressBar(
-            value=0, max=PROGRESS_STEPS, name="progress", label=""
-        )
-        self.stage = _text("stage")
-        self.verdict = _text("verdict")
-        self.extend(
-            [self.device_report, buttons, self.progress, self.stage, self.verdict]
-        )
+        self.append(Rows("source", [self.layer]))
+        self.tabs.addTab(scrolled(page), "Denoise")
+        self.tabs.addTab(scrolled(self.noise_tab), "Noise")
+        self.native.layout().addWidget(self.tabs)
 
     def _enable(self) -> None:
-        self.main.enabled = self.advanced.enabled = not self.running
+        super()._enable()
+        self.layer.enabled = self.form.enabled = not self.running
         self.run_button.enabled = not self.running and self.layer.value is not None
-        self.cancel_button.enabled = self.running
+
+    def _use_hole(self, hole: Hole) -> None:
+        self.set_options(hole=hole)
+        self.form.noise_fold.unfold()
+        self.tabs.setCurrentIndex(0)
 
     def _ask_device(self) -> None:
         # In a worker thread: looking loads torch, which takes a second or more.
-        device = self.advanced.device.value
+        device = self.form.advanced.device.value
         start_job(
             _describe(device),
             CancelToken(),
@@ -219,22 +185,23 @@ class DenoisePanel(DenoiseForm):
             show_warning(report.warning)
 
     def _on_reparented(self) -> None:
-        # The dock widget was closed; the panel can no longer be seen.
-        if self.running and self.native.parent() is None:
+        if self.native.parent() is None:  # closed: the panel can no longer be seen
             self.cancel()
+            self.noise_tab.cancel()
+            return
+        active = self._viewer.layers.selection.active
+        if active in self.layer.choices:
+            self.layer.value = active
 
-    def _on_destroyed(self) -> None:
-        self._alive = False
-        self.cancel()
 
-
-def _text(name: str, value: str = "") -> Label:
-    """Return a text that wraps instead of widening the panel."""
-    text = Label(value=value, name=name)
-    text.native.setWordWrap(True)
-    policy = QSizePolicy.Policy
-    text.native.setSizePolicy(policy.Expanding, policy.Minimum)
-    return text
+def _layer_choice() -> ComboBox:
+    widget = create_widget(
+        annotation="napari.layers.Image",
+        name="layer",
+        label="Layer",
+        options={"tooltip": "The image layer to denoise; it is only read."},
+    )
+    return cast("ComboBox", widget)
 
 
 def _describe(device: str) -> Job[DeviceReport]:
