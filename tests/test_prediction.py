@@ -53,9 +53,7 @@ def stream(
     )
     series = plane_series(stack, "z")
     fields = [predictor.noise_field(one.channel) for one in series]
-    run(
-        stream_prediction(predictor, series, fields, block, sink, None, CancelToken())
-    )
+    run(stream_prediction(predictor, series, fields, block, sink, None, CancelToken()))
     image: np.ndarray = run(sink.finish())
     return image
 

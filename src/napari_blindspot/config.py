@@ -312,6 +312,11 @@ class NetworkSettings(Settings):
     channels: int = Field(1, ge=1)
     covariance: Literal["full", "diagonal"] = "full"
 
+    @property
+    def stride(self) -> int:
+        """Tiles and crops come in multiples of this many pixels."""
+        return int(2**self.depth)
+
 
 class Recipe(Settings):
     """How a network is trained; one recipe per device class and quality.

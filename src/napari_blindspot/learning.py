@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.sampling import CropSampler
     from napari_blindspot.stack import Stack
+    from napari_blindspot.training import Trained
 
 
 def learn(
@@ -76,29 +77,10 @@ def learn(
     for told in filter(None, (note, _joint_sentence(recipe))):
         yield Progress("noise", 1, 1, "steps", told)
     with cpu_threads(settings, device) as threads:
-        torch.manual_seed(settings.seed)
-        network = BlindSpotNetwork(recipe.network)
-        sampler = make_sampler(sources, recipe, network.stride, settings.seed)
-        learner = None
-        if settings.unknown == "learn":
-            learner = noise_learner(channels[0], recipe.network)
-        refinement = Refinement(sampler, channels, device, cancel)
-        trained = yield from train_network(
-            network,
-            sampler,
-            recipe,
-            device=device,
-            seed=settings.seed,
-            cancel=cancel,
-            refine=refinement if max(settings.hole) > 1 and not learner else None,
-            learner=learner,
-            stop_gradient=settings.stop_gradient,
+        sampler = make_sampler(sources, recipe, recipe.network.stride, settings.seed)
+        trained, channels = yield from _train(
+            sampler, recipe, channels, settings, device, cancel
         )
-        channels = refinement.channels
-        if learner is not None:
-            channels = (read_back(learner, channels[0], sampler),)
-            told = learned_sentence(channels[0].noise)
-            yield Progress("train", 100, 100, "%", told)
         yield Progress("train", 100, 100, "%", "Checking the noise model")
         darks = corrections[0].dark or (None,) * len(channels)
         checked = [
@@ -107,23 +89,50 @@ def learn(
         ]
     for verdict, _ in checked:
         yield Progress("train", 100, 100, "%", _sentence(verdict))
+    checks = [verdict.as_dict() for verdict, _ in checked]
     return Model(
         trained.network,
         tuple(channel.scale for channel in channels),
         tuple(channel.noise for channel in channels),
         axis if recipe.network.context else "none",
         method.name,
-        training_facts(
-            trained,
-            recipe,
-            settings,
-            stacks,
-            str(device),
-            threads,
-            [verdict.as_dict() for verdict, _ in checked],
-        ),
+        training_facts(trained, recipe, settings, stacks, str(device), threads, checks),
         tuple(recalibration for _, recalibration in checked),
     )
+
+
+def _train(
+    sampler: CropSampler,
+    recipe: Recipe,
+    channels: tuple[Channel, ...],
+    settings: TrainSettings,
+    device: torch.device,
+    cancel: CancelToken,
+) -> Job[tuple[Trained, tuple[Channel, ...]]]:
+    """Train the network, and learn about the noise on the way where that is due."""
+    torch.manual_seed(settings.seed)
+    network = BlindSpotNetwork(recipe.network)
+    learner = None
+    if settings.unknown == "learn":
+        learner = noise_learner(channels[0], recipe.network)
+    refinement = Refinement(sampler, channels, device, cancel)
+    trained = yield from train_network(
+        network,
+        sampler,
+        recipe,
+        device=device,
+        seed=settings.seed,
+        cancel=cancel,
+        refine=refinement if max(settings.hole) > 1 and not learner else None,
+        learner=learner,
+        stop_gradient=settings.stop_gradient,
+    )
+    channels = refinement.channels
+    if learner is not None:
+        channels = (read_back(learner, channels[0], sampler),)
+        told = learned_sentence(channels[0].noise)
+        yield Progress("train", 100, 100, "%", told)
+    return trained, channels
 
 
 def _refuse_channels(stacks: Sequence[Stack], settings: TrainSettings) -> None:

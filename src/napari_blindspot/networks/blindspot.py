@@ -132,7 +132,7 @@ class BlindSpotNetwork(nn.Module):
     @property
     def stride(self) -> int:
         """Tiles must start on multiples of this many pixels."""
-        return int(2**self.settings.depth)
+        return self.settings.stride
 
     def halo(self, hole: Hole | None = None) -> int:
         """Return how many pixels around a tile make its result exact."""
