@@ -148,7 +148,15 @@ def intensity_bins(
     for low, high in pairwise(edges):
         inside = (grey >= low) & (grey <= high)
         expected = float(grey[inside].mean())
-        rows.append({"grey": expected, "ratio": float(image[inside].mean()) / expected})
+        signal = float(image[inside].mean()) - OFFSET
+        ratio = float(image[inside].mean()) / expected
+        rows.append(
+            {
+                "grey": expected,
+                "ratio": ratio,
+                "of_signal": signal / (expected - OFFSET),
+            }
+        )
     return rows
 
 

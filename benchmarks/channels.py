@@ -1,10 +1,11 @@
 """Two dyes on the same cells: each channel by itself, or both together.
 
 Run ``python benchmarks/channels.py``; some minutes on one CPU core. The second dye
-shows the cells of the first, dimmer and with spots of its own. Both are recorded by
-cameras of known kind, and the noise is estimated as always. The runs differ in the
-settings `channels` and `covariance` alone; training takes the same steps or, with
-``--seconds``, the same time. Prints a Markdown table; ``--out`` writes it too.
+shows the cells of the first, dimmer and with spots of its own. The noise is estimated
+as always. The runs differ in the settings `channels` and `covariance` alone; training
+takes the same steps or, with ``--seconds``, the same time. With the same steps a
+network of both channels sees each of them twice as often. Prints a Markdown table;
+``--out`` writes it too.
 """
 
 from __future__ import annotations

@@ -40,9 +40,9 @@ MODEL = {
     "sources": [SOURCE],
     "seed": 7,
     "budget": {"quality": "fast", "minutes": None, "steps": None},
+    "noise_check": [{"fits": True, "residual": 1.012, "fallback": ""}],
     "training": {
         "steps": 512,
-        "normalised_residual": 1.012,
         "stopped": "held-out score",
         "crop": 96,
         "batch": 8,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from napari_blindspot.errors import InputError
 from napari_blindspot.noise.artefacts import saturation_level
 from napari_blindspot.noise.calibrate import calibrate
+from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.normalize import Normalization, fit_normalization
 from napari_blindspot.planes import plane_series
 
@@ -83,7 +84,7 @@ def measure_channels(
             f"the stacks have {sorted(counts)} channels, but what is trained together "
             f"needs the same channels; pick one with channel=."
         )
-    return tuple(
+    measured = tuple(
         _measure(
             sample_planes(stacks, channel),
             _name(stacks[0], channel),
@@ -91,6 +92,28 @@ def measure_channels(
             None if saturation is None else saturation[channel],
         )
         for channel in range(counts.pop())
+    )
+    return _counted_alike(measured)
+
+
+def _counted_alike(channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    """Count photons exactly in all channels or in none: they share one objective."""
+    noises = [channel.noise for channel in channels]
+    counting = [isinstance(one, PoissonGaussian) and one.counting for one in noises]
+    if all(counting) or not any(counting):
+        return channels
+    note = (
+        "photons are not counted exactly, because the noise of another channel does "
+        "not grow with its signal; choose one channel."
+    )
+    return tuple(
+        replace(
+            channel,
+            noise=replace(one, counting=False, warnings=(*one.warnings, note)),
+        )
+        if isinstance(one, PoissonGaussian)
+        else channel
+        for channel, one in zip(channels, noises, strict=True)
     )
 
 

@@ -123,6 +123,7 @@ class NoiseSettings(CameraSettings):
         for name, value, kinds in (
             ("sigma", self.sigma, ("gaussian",)),
             ("outliers", self.outliers, ("impulse",)),
+            ("offset", self.offset, ("auto", "camera", "poisson", "impulse")),
             ("gain", self.gain, ("auto", "camera", "poisson", "impulse")),
             ("read_noise", self.read_noise, ("auto", "camera", "impulse")),
             ("low_counts", self.low_counts or None, ("auto", "camera", "poisson")),

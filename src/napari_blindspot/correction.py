@@ -121,7 +121,12 @@ def correct(
         pattern was asked for that cannot be told.
     """
     if settings.dark is not None:
-        done = _without_dark(stack, settings.dark, getattr(settings, "region", None))
+        done = _without_dark(
+            stack,
+            settings.dark,
+            getattr(settings, "region", None),
+            getattr(settings, "channel", None),
+        )
     else:
         done = Correction(stack)
     if settings.fixed_pattern != "none":
@@ -134,8 +139,12 @@ def needs_noise(settings: CameraSettings) -> bool:
     return settings.fixed_pattern != "none"
 
 
-def _without_dark(stack: Stack, path: Path, region: str | None) -> Correction:
+def _without_dark(
+    stack: Stack, path: Path, region: str | None, channel: int | str | None
+) -> Correction:
     dark = open_stack(path, region=_in_plane(region))
+    if channel is not None and dark.sizes["C"] > 1:
+        dark = dark.select_channel(channel)
     for axis in "YX":
         if dark.sizes[axis] != stack.sizes[axis]:
             raise InputError(

@@ -13,7 +13,12 @@ import torch
 
 from napari_blindspot._version import __version__
 from napari_blindspot.channels import measure_channels
-from napari_blindspot.config import BudgetSettings, NoiseSettings
+from napari_blindspot.config import (
+    BudgetSettings,
+    CameraSettings,
+    NoiseSettings,
+    Settings,
+)
 from napari_blindspot.device import describe_device, peak_memory_bytes
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack, read_provenance
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from napari_blindspot.training import Trained
 
 
+_NOISE_SETTINGS = (*NoiseSettings.model_fields, "unknown", "stop_gradient")
 _TOO_UNSURE = 1.5  # dB: then the expected PSNR tells nothing
 
 
@@ -88,7 +94,7 @@ def run_metrics(
         "expected_psnr": sum(known) / len(known) if known else None,
         "expected_psnr_error": error,
         "expected_psnr_per_channel": expected or None,
-        "noise_check": model.provenance.get("noise_check"),
+        "noise_check": _noise_check(model, trained_here=trained_here),
         "peak_memory_bytes": peak_memory_bytes(),
     }
 
@@ -99,6 +105,15 @@ def _expected_error(model: Model) -> float | None:
     if not errors or not any(errors):
         return None
     return float(10 * np.log10(1 + np.mean(errors)))
+
+
+def _noise_check(model: Model, *, trained_here: bool) -> list[dict[str, Any]] | None:
+    """Return the verdicts; those of another stack say so."""
+    checks = model.provenance.get("noise_check")
+    if checks is None or trained_here:
+        return checks
+    said = "on the stack that the model was trained on: "
+    return [{**one, "sentence": said + one["sentence"]} for one in checks]
 
 
 def noise_fits(model: Model) -> bool:
@@ -118,11 +133,42 @@ def provenance_of(
         **software_facts(),
         "method": model.method,
         "source": source_facts(stack),
-        "settings": settings.model_dump(mode="json", exclude={"model", "overwrite"}),
+        "settings": _settings(settings),
         "noise": [noise.as_dict() for noise in model.noise],
         "network": model.settings.model_dump(),
         "model": model.provenance,
     }
+
+
+def _settings(settings: Settings, only: set[str] | None = None) -> dict[str, Any]:
+    """Return settings without the folders of this machine."""
+    facts = settings.model_dump(
+        mode="json", include=only, exclude={"model", "overwrite"}
+    )
+    if facts.get("dark"):
+        facts["dark"] = Path(facts["dark"]).name
+    return facts
+
+
+def other_correction(model: Model, settings: CameraSettings) -> str:
+    """Return a sentence if the model was trained on data corrected otherwise."""
+    trained = model.provenance.get("noise_settings")
+    now = _settings(settings, set(CameraSettings.model_fields))
+    if trained is None:
+        return ""
+    # One dark stack is as good as another of the same camera.
+    names = [
+        name
+        for name, value in now.items()
+        if (bool(trained[name]) if name == "dark" else trained[name])
+        != (bool(value) if name == "dark" else value)
+    ]
+    if not names:
+        return ""
+    return (
+        f"The model was trained with other settings of {', '.join(names)}: the stack "
+        f"and its noise may not fit it; give the same ones as for training"
+    )
 
 
 def training_facts(
@@ -140,6 +186,7 @@ def training_facts(
         "sources": [source_facts(stack) for stack in stacks],
         "seed": settings.seed,
         "budget": settings.model_dump(include=set(BudgetSettings.model_fields)),
+        "noise_settings": _settings(settings, set(_NOISE_SETTINGS)),
         "noise_check": list(checks),
         "training": {
             "steps": trained.steps,

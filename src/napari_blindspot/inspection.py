@@ -21,7 +21,7 @@ from napari_blindspot.noise.recalibration import Residuals
 from napari_blindspot.sampling import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,7 +34,8 @@ VOXELS = 2_000_000
 """Voxels of each channel that are looked at; a CPU needs some seconds for them."""
 
 _SIDE = 256
-_RUNS = 4  # of consecutive planes: spread over the stack, but with neighbours along z
+_RUN = 8  # consecutive planes
+_MORE = 4  # times as many windows as are wanted, for those that tell nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,41 +79,52 @@ def inspect(
     voxels
         About how many to look at.
     """
-    columns, images = [], []
-    runs = _runs(sampler, sources, voxels)
-    for number, run in enumerate(runs):
-        for place in run:
+    run = _run(sampler, sources)
+    looked_at = {place: _of_window(network, sampler, place, device) for place in run}
+    images = [_normalised(window) for window in looked_at.values()]
+    found = sum(int(window.usable.sum()) for window in looked_at.values())
+    for place in _spread(sampler, sources, voxels):
+        if found >= voxels:
+            break
+        if place not in looked_at:
             cancel.raise_if_cancelled()
-            window = _of_window(network, sampler, place, device)
-            columns.append(window)
-            if number == len(runs) // 2:
-                images.append(_normalised(window))
-    flat = zip(*(_flat(window) for window in columns), strict=True)
+            looked_at[place] = _of_window(network, sampler, place, device)
+            found += int(looked_at[place].usable.sum())
+    flat = zip(*map(_flat, looked_at.values()), strict=True)
     return Inspected(
         Residuals(*(np.concatenate(column) for column in flat)), _correlation(images)
     )
 
 
-def _runs(
+def _run(sampler: CropSampler, sources: Sequence[int]) -> list[Place]:
+    """Choose consecutive planes in the middle, so that neighbours along z are seen."""
+    source = sources[len(sources) // 2]
+    planes, height, width = sampler.sources[source].series.shape
+    length = min(planes, _RUN)
+    first = (planes - length) // 2
+    y, x = (n // 2 // _SIDE * _SIDE for n in (height, width))
+    return [Place(source, plane, y, x) for plane in range(first, first + length)]
+
+
+def _spread(
     sampler: CropSampler, sources: Sequence[int], voxels: int
-) -> list[list[Place]]:
-    """Choose runs of consecutive planes, spread evenly over all of the sources."""
-    planes = [
-        (source, plane)
-        for source in sources
-        for plane in range(sampler.sources[source].series.shape[0])
-    ]
-    rng, runs = np.random.default_rng(0), []
-    _, height, width = sampler.sources[sources[0]].series.shape
-    count = max(4, voxels // (min(height, _SIDE) * min(width, _SIDE)))
-    length = max(1, min(count, len(planes)) // _RUNS)
-    for start in np.linspace(0, len(planes) - length, _RUNS):
-        source, first = planes[round(start)]
-        depth, height, width = sampler.sources[source].series.shape
-        y, x = (int(rng.integers(max(0, n - _SIDE) + 1)) for n in (height, width))
-        last = min(first + length, depth)
-        runs.append([Place(source, plane, y, x) for plane in range(first, last)])
-    return runs
+) -> Iterator[Place]:
+    """Choose windows at random from a grid over all planes, none of them twice.
+
+    More of them than are wanted: those in padding or saturation tell nothing.
+    """
+    shapes = [sampler.sources[source].series.shape for source in sources]
+    grids = [(planes, -(-h // _SIDE), -(-w // _SIDE)) for planes, h, w in shapes]
+    counts = [int(np.prod(grid)) for grid in grids]
+    wanted = _MORE * max(1, voxels // _SIDE**2) + _MORE * _RUN
+    rng = np.random.default_rng(0)
+    total = sum(counts)
+    for index in rng.choice(total, min(total, wanted), replace=False):
+        which, rest = 0, int(index)
+        while rest >= counts[which]:
+            which, rest = which + 1, rest - counts[which]
+        plane, row, column = np.unravel_index(rest, grids[which])
+        yield Place(sources[which], int(plane), int(row) * _SIDE, int(column) * _SIDE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

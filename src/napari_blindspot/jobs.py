@@ -16,6 +16,7 @@ from napari_blindspot.device import cpu_threads, pick_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import (
     Result,
+    other_correction,
     provenance_of,
     run_metrics,
 )
@@ -111,6 +112,8 @@ def _predict(
     if model.n_channels < stack.sizes["C"] and model.n_channels == 1:
         yield Progress("open", 1, 1, "steps", _ONE_FOR_ALL)
     model = match_channels(model, stack)
+    if differs := other_correction(model, settings):
+        yield Progress("open", 1, 1, "steps", differs)
     correction = correct(stack, settings, model.noise)
     for told in correction.notes:
         yield Progress("open", 1, 1, "steps", told)

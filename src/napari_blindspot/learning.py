@@ -10,7 +10,12 @@ import torch
 
 from napari_blindspot.channels import measure_channels, measure_saturation
 from napari_blindspot.correction import Correction, correct, needs_noise
-from napari_blindspot.device import cpu_threads, describe_device, pick_device
+from napari_blindspot.device import (
+    channels_last,
+    cpu_threads,
+    describe_device,
+    pick_device,
+)
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import training_facts
 from napari_blindspot.fields import noise_fields
@@ -24,9 +29,9 @@ from napari_blindspot.methods.learned_model import (
 from napari_blindspot.model_file import Model
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.noise.estimate import variance_error
-from napari_blindspot.noise.models import Impulse, PoissonGaussian
-from napari_blindspot.noise.recalibration import Recalibration, recalibrate
-from napari_blindspot.noise.verdict import judge_noise, noise_shortfall
+from napari_blindspot.noise.models import Gaussian, Impulse, PoissonGaussian
+from napari_blindspot.noise.recalibration import UNCHANGED, Recalibration, recalibrate
+from napari_blindspot.noise.verdict import LEAST_VOXELS, judge_noise, noise_shortfall
 from napari_blindspot.planes import plane_series, resolve_context_axis, usable_context
 from napari_blindspot.progress import Progress
 from napari_blindspot.recipes import choose_recipe
@@ -83,10 +88,19 @@ def learn(
         )
         yield Progress("train", 100, 100, "%", "Checking the noise model")
         darks = corrections[0].dark or (None,) * len(channels)
+        channels_last(trained.network, device)
         checked = [
-            _check(trained.network, sampler, index, _on_average(channel, dark), cancel)
+            _check(
+                trained.network,
+                sampler,
+                index,
+                _on_average(channel, dark),
+                device,
+                cancel,
+            )
             for index, (channel, dark) in enumerate(zip(channels, darks, strict=True))
         ]
+        channels_last(trained.network, torch.device("cpu"))
     for verdict, _ in checked:
         yield Progress("train", 100, 100, "%", _sentence(verdict))
     checks = [verdict.as_dict() for verdict, _ in checked]
@@ -123,7 +137,7 @@ def _train(
         device=device,
         seed=settings.seed,
         cancel=cancel,
-        refine=refinement if max(settings.hole) > 1 and not learner else None,
+        refine=refinement if _may_refine(settings) else None,
         learner=learner,
         stop_gradient=settings.stop_gradient,
     )
@@ -163,6 +177,20 @@ def _joint_sentence(recipe: Recipe) -> str:
     )
 
 
+def _may_refine(settings: TrainSettings) -> bool:
+    """Return whether the noise may be measured anew during training.
+
+    What the user gave stays. With a hole of one voxel the network shares the noise of
+    neighbours itself, and differences of neighbours are the better estimate.
+    """
+    given = (settings.gain, settings.sigma, settings.outliers, settings.dark)
+    return (
+        max(settings.hole) > 1
+        and settings.unknown == "estimate"
+        and all(value is None for value in given)
+    )
+
+
 def measure_corrected(
     stacks: Sequence[Stack], settings: TrainSettings
 ) -> tuple[tuple[Channel, ...], list[Correction]]:
@@ -179,7 +207,7 @@ def measure_corrected(
     channels = measure_channels(
         [one.stack for one in corrections], settings, saturation
     )
-    if corrections[0].dark and settings.gain is None:
+    if corrections[0].dark and settings.offset is None and settings.read_noise is None:
         channels = tuple(
             replace(channel, noise=with_dark(channel.noise, dark))
             for channel, dark in zip(channels, corrections[0].dark, strict=True)
@@ -203,7 +231,11 @@ def with_dark(noise: NoiseModel, dark: DarkMaps) -> NoiseModel:
 
     The slope stays as it was estimated: a dark stack does not tell the gain.
     """
-    if not isinstance(noise, PoissonGaussian) or noise.a <= 0:
+    if isinstance(noise, Impulse):
+        base = with_dark(noise.base, dark)
+        assert isinstance(base, PoissonGaussian)
+        return replace(noise, base=base)
+    if noise.a <= 0:
         return noise
     return replace(
         noise,
@@ -222,6 +254,7 @@ def _check(
     sampler: CropSampler,
     index: int,
     channel: Channel,
+    device: torch.device,
     cancel: CancelToken,
 ) -> tuple[Verdict, Recalibration]:
     """Hold the network against one channel of the stacks it was trained on."""
@@ -230,15 +263,17 @@ def _check(
         for number, source in enumerate(sampler.sources)
         if source.series.channel == index
     ]
-    found = inspect(network, sampler, mine, torch.device("cpu"), cancel)
+    found = inspect(network, sampler, mine, device, cancel)
     seen = found.residuals
     verdict = judge_noise(seen, channel.noise, channel.points)
     if isinstance(channel.noise, Impulse):
         # What stands out there is an outlier, not a prior that was too sure.
-        return verdict, Recalibration((0.0,), (1.0,), (1.0,))
+        return verdict, UNCHANGED
     factor = None
     if verdict.fallback:
         factor = noise_shortfall(seen, channel.noise, channel.points, channel.scale)
+    if seen.y.size < LEAST_VOXELS:
+        return verdict, UNCHANGED
     error = variance_error(channel.points)
     verdict = _with_whiteness(verdict, found, network.settings.hole)
     return verdict, recalibrate(seen, error, factor)
@@ -318,6 +353,11 @@ def _sources(
 
 
 def _noise_sentence(channels: Sequence[Channel]) -> str:
-    parts = [f"gain {c.noise.gain:.3g} grey values per electron" for c in channels]
+    parts = [
+        f"standard deviation {c.noise.sigma:.3g} grey values"
+        if isinstance(c.noise, Gaussian)
+        else f"gain {c.noise.gain:.3g} grey values per electron"
+        for c in channels
+    ]
     warnings = [w for c in channels for w in c.noise.warnings]
     return "Noise: " + "; ".join([*parts, *warnings])

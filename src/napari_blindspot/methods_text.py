@@ -195,11 +195,19 @@ _NOISE = {
 
 
 def _residual(model: Facts) -> Iterator[str]:
-    residual = _part(model, "training").get("normalised_residual")
-    if isinstance(residual, int | float):
+    checks = model.get("noise_check") or []
+    residuals = [one.get("residual") for one in checks if isinstance(one, dict)]
+    known = [r for r in residuals if isinstance(r, int | float)]
+    if known:
+        words = ", ".join(f"{r:.2f}" for r in known)
         yield (
             f"On held-out voxels the squared difference between prediction and noisy "
-            f"value was {residual:.2f} times the variance that the model predicts."
+            f"value was {words} times the variance that the model predicts."
+        )
+    if any(one.get("fallback") for one in checks if isinstance(one, dict)):
+        yield (
+            "For the result the noise was raised to what differences of neighbouring "
+            "voxels showed, because its model had fallen short of that."
         )
 
 

@@ -20,7 +20,7 @@ from napari_blindspot.errors import (
     RunError,
 )
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
-from napari_blindspot.noise.models import NoiseModel, noise_from_dict
+from napari_blindspot.noise.models import NoiseModel, PoissonGaussian, noise_from_dict
 from napari_blindspot.noise.recalibration import Recalibration
 from napari_blindspot.normalize import Normalization
 
@@ -248,12 +248,19 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return facts
 
 
+def _is_plain(model: Model) -> bool:
+    """Return whether versions before other noise and joint channels can read it."""
+    return model.settings.channels == 1 and all(
+        type(noise) is PoissonGaussian and not noise.counting for noise in model.noise
+    )
+
+
 def _facts(model: Model) -> dict[str, Any]:
     network = model.settings.model_dump()
     if model.settings.channels == 1:  # older versions know no such networks
         del network["channels"], network["covariance"]
     return {
-        "format": 1 if model.settings.channels == 1 else 2,
+        "format": 1 if _is_plain(model) else 2,
         "kind": "teacher",
         "method": model.method,
         "network": network,

@@ -81,7 +81,7 @@ class Refinement:
         if ratio < _WORTH_IT and index not in self._refined:
             return ""
         self._refined.add(index)
-        noise = refine_by_envelope(points)
+        noise = refine_by_envelope(points, channel.noise)
         self._use(mine, index, replace(channel, noise=noise, points=points))
         return (
             f"Seen by the network, whose blind spot hides the neighbours, the noise "

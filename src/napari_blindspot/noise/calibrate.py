@@ -212,8 +212,10 @@ def _average(values: NDArray[np.float64], points: MeanVariance) -> tuple[float, 
 
 def _refuse_impossible(settings: NoiseSettings, points: MeanVariance) -> None:
     """Refuse an offset that the image contradicts."""
-    offset, top = settings.offset, float(points.mean.max())
-    if offset is not None and offset >= top:
+    offset, brightest = settings.offset, int(np.argmax(points.mean))
+    top = float(points.mean[brightest])
+    # Few bright voxels are in no bin, so a nearly right offset may lie above them all.
+    if offset is not None and offset >= top + 3 * points.variance[brightest] ** 0.5:
         raise InputError(
             f"offset={offset:g} grey values cannot be true: even the bright parts of "
             f"the stack have {top:.6g}; offset is the grey value of the camera in the "

@@ -9,14 +9,15 @@ value, so that choosing by it does not favour small residuals.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_blindspot.noise.estimate import MeanVariance, Measured, fit_camera
+from napari_blindspot.noise.models import Gaussian, Poisson, PoissonGaussian
 
 if TYPE_CHECKING:
-    from napari_blindspot.noise.models import PoissonGaussian
     from napari_blindspot.noise.recalibration import Residuals
     from napari_blindspot.normalize import Normalization
 
@@ -52,12 +53,29 @@ def lower_envelope(seen: Residuals, scale: Normalization) -> MeanVariance:
     )
 
 
-def refine_by_envelope(points: MeanVariance) -> PoissonGaussian:
-    """Fit the camera model to a lower envelope; it may be some per cent too large.
+def refine_by_envelope(
+    points: MeanVariance, before: PoissonGaussian
+) -> PoissonGaussian:
+    """Fit the noise to a lower envelope; it may be some per cent too large.
 
     The prior variance of the surest voxels is small but not zero.
+
+    Parameters
+    ----------
+    points
+        From `lower_envelope`.
+    before
+        The model so far, whose kind is kept: constant noise stays constant.
     """
+    if isinstance(before, Gaussian):
+        level = float(np.average(points.variance, weights=points.count))
+        return replace(before, b=level, floor=level, b_interval=None)
     unknown = np.zeros_like(points.mean)
-    return fit_camera(
+    line = fit_camera(
         Measured(points, unknown, unknown, unknown, float(points.mean.min()))
     )
+    if isinstance(before, Poisson) and line.a > 0:
+        return replace(
+            before, a=line.a, b=line.b, floor=line.floor, offset=-line.b / line.a
+        )
+    return replace(line, counting=before.counting and line.a > 0)

@@ -250,6 +250,8 @@ def scaled(noise: Likelihood, by: Any) -> Likelihood:
 
 def mapped(function: Callable[..., Any], *noises: Likelihood) -> Likelihood:
     """Return noise whose every parameter is `function` of that of each of `noises`."""
+    if len({type(noise) for noise in noises}) != 1:
+        raise TypeError("noises of several families cannot be joined")
     names = [one.name for one in fields(noises[0])]  # type: ignore[arg-type]
     columns = {name: [getattr(noise, name) for noise in noises] for name in names}
     made: Likelihood = type(noises[0])(

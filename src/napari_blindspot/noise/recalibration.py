@@ -74,6 +74,10 @@ class Recalibration:
         return cls(means, variance, noise, float(facts.get("error", 0.0)))
 
 
+UNCHANGED = Recalibration((0.0,), (1.0,), (1.0,))
+"""Where nothing can be said about the prior variance."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Residuals:
     """What the network said of some voxels, and what they were; one number each.

@@ -39,6 +39,7 @@ _SMOOTHING = 3.0  # px, sigma of the level
 _MARGIN = 2  # px at the border where kernels are cut
 _LEAST_SIDE = 2 * _MARGIN + 1
 _LEAST_SAMPLES = 100
+_LEAST_KEPT = 8
 _OUTLIER = 4.0  # robust standard deviations
 
 SHARED = 3.78
@@ -106,7 +107,7 @@ def high_pass_samples(planes: Sequence[NDArray[Any]], saturation: float) -> Samp
         )
     samples = Samples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     keep = np.isfinite(samples.level)
-    if not keep.any():
+    if keep.sum() < _LEAST_KEPT:
         raise InputError(
             "hardly any part of the stack can tell its noise (constant, padded or not "
             "finite everywhere); check that the right file and region were opened, or "
@@ -192,9 +193,14 @@ def plane_level(
     samples = samples.chosen(np.isfinite(samples.level) & ~samples.censored)
     if samples.level.size < _LEAST_SAMPLES:
         return 1.0, float("inf")
-    expected = noise.ordinary.variance(samples.level)
+    expected = np.maximum(noise.ordinary.variance(samples.level), 1e-30)
     size = np.abs(samples.residual) / np.sqrt(expected)
-    kept = samples.chosen(size < _OUTLIER * 1.4826 * np.median(size))
+    middle, high = np.quantile(size, [0.5, 0.9])  # few counts: most differ by nothing
+    kept = samples.chosen(size < _OUTLIER * max(1.4826 * middle, 0.6080 * high))
+    if kept.level.size < _LEAST_SAMPLES:
+        return 1.0, float("inf")
     modelled = float(noise.ordinary.variance(kept.mean).mean())
+    if modelled <= 0:
+        return 1.0, float("inf")
     error = (2 * SHARED / kept.level.size) ** 0.5
     return float(np.mean(kept.residual**2)) / modelled, error

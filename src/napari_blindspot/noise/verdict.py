@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 LEAST_RESIDUAL = 0.85
 """Of the variance that the model explains; below it, it explains too much."""
 
+LEAST_VOXELS = 1000
+"""Fewer residuals than these tell nothing."""
+
 _TOO_LITTLE, _TOO_MUCH = 1.15, 0.85  # measured over modelled noise variance
 _PART = 0.1  # of the voxels: what is wrong in fewer of them is not worth a fall-back
 _SURE = 3.0  # standard errors
+_LEAST_MODELLED = 0.05  # of the median noise: pure photon noise has none in the dark
+_MOST_RESIDUAL = 1.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,15 @@ def judge_noise(seen: Residuals, model: NoiseModel, points: MeanVariance) -> Ver
     points
         Measured mean–variance points, data units; may be empty.
     """
+    if seen.y.size < LEAST_VOXELS:
+        return Verdict(
+            False,
+            f"the noise model could not be checked: only {seen.y.size} voxels of what "
+            f"was looked at are finite, unsaturated and no padding; choose a region "
+            f"with more data.",
+            float("nan"),
+            float("nan"),
+        )
     residual, error = _held_out_variance(seen)
     ratio, weight = _measured_ratio(model, points)
     if ratio.size == 0:
@@ -81,7 +95,7 @@ def judge_noise(seen: Residuals, model: NoiseModel, points: MeanVariance) -> Ver
         over = most - 1
         return Verdict(
             False,
-            f"noise is under-estimated by about {over:.0%} in a part of the image: "
+            f"noise is under-estimated by {_words(over)} in a part of the image: "
             f"neighbouring voxels differ more than the noise model allows (wrong "
             f"camera values, compressed or clipped data?). The larger, measured noise "
             f"is used for the result.",
@@ -126,11 +140,14 @@ def noise_shortfall(
     """
     order = np.argsort(points.mean)
     mean = points.mean[order]
-    modelled = np.array([model.ordinary.variance(float(x)) for x in mean])
-    ratio = np.maximum(points.variance[order] / modelled, 1.0)
+    ratio = np.maximum(points.variance[order] / _modelled(model, points)[order], 1.0)
     data = seen.mean.astype(np.float64) * scale.scale + scale.offset
     factor: NDArray[np.float64] = np.interp(data, mean, ratio)
     return factor
+
+
+def _words(over: float) -> str:
+    return f"about {over:.0%}" if over < 10 else "more than tenfold"
 
 
 def _by_residual(residual: float, error: float, measured: float | None) -> Verdict:
@@ -142,6 +159,16 @@ def _by_residual(residual: float, error: float, measured: float | None) -> Verdi
             f"resampled, compressed or filtered?): part of the noise is kept, and the "
             f"uncertainty is too small; try a larger blind spot, "
             f"e.g. (1, 3, 3) (--hole 1 3 3 in the shell).",
+            residual,
+            error,
+            measured,
+        )
+    if residual > _MOST_RESIDUAL:
+        return Verdict(
+            False,
+            f"held-out voxels scatter {residual - 1:.0%} more than the noise and the "
+            f"network allow (few outliers, e.g. hot pixels, or too short a training): "
+            f"the uncertainty is too small; try noise='impulse', or train longer.",
             residual,
             error,
             measured,
@@ -161,8 +188,15 @@ def _measured_ratio(
     model: NoiseModel, points: MeanVariance
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return measured over modelled variance of every bin, and the bins' weights."""
-    modelled = np.array([model.ordinary.variance(float(x)) for x in points.mean])
-    return points.variance / np.maximum(modelled, 1e-300), points.count
+    return points.variance / _modelled(model, points), points.count
+
+
+def _modelled(model: NoiseModel, points: MeanVariance) -> NDArray[np.float64]:
+    """Return the model's variance at the points; never nothing, as in the dark."""
+    n = np.array([model.ordinary.variance(float(x)) for x in points.mean])
+    least = _LEAST_MODELLED * float(np.median(points.variance)) if n.size else 0.0
+    modelled: NDArray[np.float64] = np.maximum(n, least)
+    return modelled
 
 
 def _weighted_quantiles(
