@@ -25,7 +25,7 @@ LEAST_RESIDUAL = 0.85
 LEAST_VOXELS = 1000
 """Fewer residuals than these tell nothing."""
 
-_TOO_LITTLE, _TOO_MUCH = 1.15, 0.85  # measured over modelled noise variance
+_TOO_LITTLE, _TOO_MUCH = 1.08, 0.85  # measured over modelled noise variance
 _PART = 0.1  # of the voxels: what is wrong in fewer of them is not worth a fall-back
 _SURE = 3.0  # standard errors
 _LEAST_MODELLED = 0.05  # of the median noise: pure photon noise has none in the dark
