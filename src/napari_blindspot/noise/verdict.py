@@ -7,10 +7,13 @@ line), and whether residuals of neighbours are alike.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from napari_blindspot.noise.samples import SHARED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +31,7 @@ LEAST_VOXELS = 1000
 _TOO_LITTLE, _TOO_MUCH = 1.08, 0.85  # measured over modelled noise variance
 _PART = 0.1  # of the voxels: what is wrong in fewer of them is not worth a fall-back
 _SURE = 3.0  # standard errors
+_CHANCE = 2.5  # standard errors of a bin that its tenth highest may be off by
 _LEAST_MODELLED = 0.05  # of the median noise: pure photon noise has none in the dark
 _MOST_RESIDUAL = 1.3
 
@@ -91,7 +95,8 @@ def judge_noise(seen: Residuals, model: NoiseModel, points: MeanVariance) -> Ver
     if ratio.size == 0:
         return _by_residual(residual, error, None)
     least, most = _weighted_quantiles(ratio, weight, [_PART, 1 - _PART])
-    if most > _TOO_LITTLE:
+    chance = _CHANCE * math.sqrt(2 * SHARED / float(np.median(weight)))
+    if most > max(_TOO_LITTLE, 1 + chance):
         over = most - 1
         return Verdict(
             False,
@@ -104,7 +109,7 @@ def judge_noise(seen: Residuals, model: NoiseModel, points: MeanVariance) -> Ver
             most,
             "measured noise",
         )
-    if least < _TOO_MUCH and residual < 1 - _SURE * error:
+    if least < min(_TOO_MUCH, 1 - chance) and residual < 1 - _SURE * error:
         return Verdict(
             False,
             f"noise is over-estimated by about {1 / least - 1:.0%} in a part of the "
