@@ -12,7 +12,7 @@ from napari_blindspot.noise.artefacts import saturation_level
 from napari_blindspot.noise.calibrate import calibrate
 from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.normalize import Normalization, fit_normalization
-from napari_blindspot.planes import plane_series
+from napari_blindspot.planes import spread_planes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.stack import Stack
 
+SAMPLE_SIDE = 512
+"""Pixels of a sampled plane's side at most, so 8 million voxels in all."""
+
 _SAMPLE_PLANES = 32
-_SAMPLE_SIDE = 512  # px of a sampled plane at most, so 8 million voxels in all
 _TOO_SATURATED = 0.5
 
 
@@ -126,19 +128,8 @@ def sample_planes(stacks: Sequence[Stack], channel: int) -> list[NDArray[Any]]:
         2D windows (Y, X), data units, dtype of the source, large planes cropped to
         their middle.
     """
-    series = [
-        one
-        for stack in stacks
-        for one in plane_series(stack, "none")
-        if one.channel == channel
-    ]
-    places = [(one, plane) for one in series for plane in range(one.shape[0])]
-    chosen = np.linspace(0, len(places) - 1, min(len(places), _SAMPLE_PLANES))
-    sample = []
-    for one, plane in (places[round(i)] for i in chosen):
-        y, x = (middle(length) for length in one.shape[1:])
-        sample.append(one.read(slice(plane, plane + 1), y, x)[0])
-    return sample
+    side = (SAMPLE_SIDE, SAMPLE_SIDE)
+    return list(spread_planes(stacks, channel, _SAMPLE_PLANES, side))
 
 
 def measure_saturation(stacks: Sequence[Stack]) -> tuple[float, ...]:
@@ -168,13 +159,6 @@ def _measure(
         )
     found = calibrate(planes, saturation, settings)
     return Channel(scale, found.noise, saturation, found.points)
-
-
-def middle(length: int) -> slice:
-    """Return the middle of an axis, at most as much of it as a sample takes."""
-    side = min(length, _SAMPLE_SIDE)
-    start = (length - side) // 2
-    return slice(start, start + side)
 
 
 def _name(stack: Stack, channel: int) -> str:

@@ -61,6 +61,17 @@ class CameraSettings(Settings):
     )
 
 
+ASKED_BY_NOISE: dict[str, tuple[NoiseChoice, ...]] = {
+    "gain": ("auto", "camera", "poisson", "impulse"),
+    "offset": ("auto", "camera", "poisson", "impulse"),
+    "read_noise": ("auto", "camera", "impulse"),
+    "sigma": ("gaussian",),
+    "outliers": ("impulse",),
+    "low_counts": ("auto", "camera", "poisson"),
+}
+"""Settings that have a meaning with some kinds of noise alone."""
+
+
 class NoiseSettings(CameraSettings):
     """What is known about the noise; the rest is estimated from the stack."""
 
@@ -120,15 +131,9 @@ class NoiseSettings(CameraSettings):
 
     @model_validator(mode="after")
     def _known_values_fit_the_noise(self) -> Self:
-        for name, value, kinds in (
-            ("sigma", self.sigma, ("gaussian",)),
-            ("outliers", self.outliers, ("impulse",)),
-            ("offset", self.offset, ("auto", "camera", "poisson", "impulse")),
-            ("gain", self.gain, ("auto", "camera", "poisson", "impulse")),
-            ("read_noise", self.read_noise, ("auto", "camera", "impulse")),
-            ("low_counts", self.low_counts or None, ("auto", "camera", "poisson")),
-        ):
-            if value is not None and self.noise not in kinds:
+        for name, kinds in ASKED_BY_NOISE.items():
+            value = getattr(self, name)
+            if value not in (None, False) and self.noise not in kinds:
                 raise ValueError(
                     f"{name}={value!r} has no meaning with noise={self.noise!r}; it "
                     f"belongs to noise={' or '.join(map(repr, kinds))}"

@@ -9,14 +9,14 @@ can still be told from the image itself (`noise.fixed_pattern`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack
 from napari_blindspot.noise.fixed_pattern import column_pattern
-from napari_blindspot.planes import plane_series
+from napari_blindspot.planes import plane_series, spread_planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,11 +204,12 @@ def _without_pattern(
     done: Correction, settings: CameraSettings, noise: tuple[NoiseModel, ...] | None
 ) -> Correction:
     stack, which = done.stack, settings.fixed_pattern
+    assert which != "none"
     if noise is None:
         raise ValueError("the noise of the channels weighs the voxels of a pattern")
     patterns, notes = [], list(done.notes)
     for channel, model in enumerate(noise):
-        planes = _some_planes(stack, channel, which)
+        planes = pattern_planes(stack, channel, which)
         found = column_pattern(planes, model, axis="x" if which == "columns" else "y")
         if found is None:
             raise InputError(
@@ -233,23 +234,13 @@ def _without_pattern(
     )
 
 
-def _some_planes(stack: Stack, channel: int, which: str) -> Iterator[NDArray[Any]]:
-    """Read planes spread over the stack: whole along the pattern, cut across it."""
-    places = [
-        (one, plane)
-        for one in plane_series(stack, "none")
-        if one.channel == channel
-        for plane in range(one.shape[0])
-    ]
-    count = min(len(places), _PATTERN_PLANES)
-    for index in np.linspace(0, len(places) - 1, count):
-        one, plane = places[round(index)]
-        y, x = slice(0, one.shape[1]), slice(0, one.shape[2])
-        if which == "columns":
-            y = slice(0, min(one.shape[1], _PATTERN_DEPTH))
-        else:
-            x = slice(0, min(one.shape[2], _PATTERN_DEPTH))
-        yield one.read(slice(plane, plane + 1), y, x)[0]
+def pattern_planes(
+    stack: Stack, channel: int, which: Literal["columns", "rows"]
+) -> Iterator[NDArray[Any]]:
+    """Read planes for `column_pattern`: whole along the pattern, cut across it."""
+    rows, columns = stack.sizes["Y"], stack.sizes["X"]
+    most = (_PATTERN_DEPTH, columns) if which == "columns" else (rows, _PATTERN_DEPTH)
+    return spread_planes([stack], channel, _PATTERN_PLANES, most)
 
 
 def _planes(stack: Stack, channel: int) -> Iterator[NDArray[Any]]:

@@ -9,12 +9,13 @@ import numpy as np
 
 from napari_blindspot.channels import measure_channels, sample_planes
 from napari_blindspot.config import NoiseSettings
+from napari_blindspot.correction import pattern_planes
 from napari_blindspot.errors import InputError
 from napari_blindspot.jobs import open_with
 from napari_blindspot.noise.correlation import noise_correlation
 from napari_blindspot.noise.fixed_pattern import column_pattern, hot_pixels
 from napari_blindspot.noise.recording import inspect_recording
-from napari_blindspot.planes import plane_series, resolve_context_axis
+from napari_blindspot.planes import middle, plane_series, resolve_context_axis
 from napari_blindspot.progress import CancelToken, Job, Progress
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 _LEAST_VOXELS = 10_000
 _LEAST_SIDE = 36  # px: what is left after differences still holds whole blocks
 _SLABS, _SLAB_PLANES, _SLAB_SIDE = 3, 12, 384
-_PATTERN_PLANES, _PATTERN_DEPTH = 16, 512  # planes, and px across the pattern
 _SLIGHT = 0.03  # correlation worth a remark
 
 
@@ -272,10 +272,10 @@ def _diagnose_channel(stack: Stack, index: int, channel: Channel) -> ChannelDiag
         grey_step=_rounding(noise, recording),
     )
     columns = column_pattern(
-        _pattern_planes(stack, index, "x"), noise, axis="x", saturation=saturation
+        pattern_planes(stack, index, "columns"), noise, axis="x", saturation=saturation
     )
     rows = column_pattern(
-        _pattern_planes(stack, index, "y"), noise, axis="y", saturation=saturation
+        pattern_planes(stack, index, "rows"), noise, axis="y", saturation=saturation
     )
     return ChannelDiagnosis(
         _name(stack, index),
@@ -329,31 +329,11 @@ def _slabs(stack: Stack, channel: int) -> list[NDArray[Any]]:
     length = min(planes, _SLAB_PLANES)
     places = [(one, start) for one in series for start in range(planes - length + 1)]
     chosen = np.linspace(0, len(places) - 1, min(len(places), _SLABS)).round()
-    y, x = _middle(rows, _SLAB_SIDE), _middle(columns, _SLAB_SIDE)
+    y, x = middle(rows, _SLAB_SIDE), middle(columns, _SLAB_SIDE)
     return [
         one.read(slice(start, start + length), y, x)
         for one, start in (places[int(i)] for i in chosen)
     ]
-
-
-def _pattern_planes(stack: Stack, channel: int, axis: str) -> list[NDArray[Any]]:
-    """Read planes over the whole length of columns' (rows') pattern."""
-    series = _series(stack, channel)
-    planes, rows, columns = series[0].shape
-    places = [(one, plane) for one in series for plane in range(planes)]
-    chosen = np.linspace(0, len(places) - 1, min(len(places), _PATTERN_PLANES)).round()
-    y = _middle(rows, _PATTERN_DEPTH) if axis == "x" else slice(0, rows)
-    x = _middle(columns, _PATTERN_DEPTH) if axis == "y" else slice(0, columns)
-    return [
-        one.read(slice(plane, plane + 1), y, x)[0]
-        for one, plane in (places[int(i)] for i in chosen)
-    ]
-
-
-def _middle(length: int, most: int) -> slice:
-    side = min(length, most)
-    start = (length - side) // 2
-    return slice(start, start + side)
 
 
 def _name(stack: Stack, channel: int) -> str:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_blindspot.channels import middle
+from napari_blindspot.channels import SAMPLE_SIDE
 from napari_blindspot.noise.field import NoiseField
 from napari_blindspot.noise.samples import plane_level
+from napari_blindspot.planes import middle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +94,7 @@ def plane_levels(
         tells nothing.
     """
     levels = np.ones(series.shape[0])
-    y, x = (middle(length) for length in series.shape[1:])
+    y, x = (middle(length, SAMPLE_SIDE) for length in series.shape[1:])
     for plane in range(len(levels)):
         cancel.raise_if_cancelled()
         values = series.read(slice(plane, plane + 1), y, x)[0]

@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from napari_blindspot.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
     from napari_blindspot.stack import Stack
@@ -103,6 +106,47 @@ def plane_series(stack: Stack, context: ContextAxis) -> tuple[PlaneSeries, ...]:
         for channel in range(stack.sizes["C"])
         for fixed in range(stack.sizes[other])
     )
+
+
+def middle(length: int, most: int) -> slice:
+    """Return the middle of an axis, at most `most` of it."""
+    size = min(length, most)
+    start = (length - size) // 2
+    return slice(start, start + size)
+
+
+def spread_planes(
+    stacks: Sequence[Stack], channel: int, count: int, most: tuple[int, int]
+) -> Iterator[NDArray[Any]]:
+    """Read planes spread evenly over everything that holds a channel.
+
+    Parameters
+    ----------
+    stacks
+        Read plane by plane.
+    channel
+        Index of the channel.
+    count
+        Planes at most.
+    most
+        Rows and columns at most: of larger planes the middle is read.
+
+    Yields
+    ------
+    ndarray
+        (Y, X), data units, dtype of the source.
+    """
+    places = [
+        (one, plane)
+        for stack in stacks
+        for one in plane_series(stack, "none")
+        if one.channel == channel
+        for plane in range(one.shape[0])
+    ]
+    for index in np.linspace(0, len(places) - 1, min(len(places), count)):
+        one, plane = places[round(index)]
+        y, x = (middle(n, m) for n, m in zip(one.shape[1:], most, strict=True))
+        yield one.read(slice(plane, plane + 1), y, x)[0]
 
 
 def usable_context(planes: int, wanted: int) -> int:

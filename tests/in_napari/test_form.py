@@ -7,8 +7,12 @@ import pytest
 from magicgui.widgets import CheckBox
 
 from napari_blindspot._napari.form import DenoiseForm
-from napari_blindspot._napari.noise_form import ASKED
-from napari_blindspot.config import DenoiseSettings, NoiseChoice, parse_settings
+from napari_blindspot.config import (
+    ASKED_BY_NOISE,
+    DenoiseSettings,
+    NoiseChoice,
+    parse_settings,
+)
 from napari_blindspot.errors import InputError
 from napari_blindspot.methods import METHODS
 
@@ -195,7 +199,7 @@ def test_only_what_the_kind_of_noise_asks_for_is_shown(
     form.noise.noise.value = kind
     camera = {"gain": 2.0, "offset": 100.0, "read_noise": 1.0}
     needed = {"camera": camera, "auto": {"gain": 2.0}, "impulse": {"gain": 2.0}}
-    for name in ASKED:
+    for name in ASKED_BY_NOISE:
         value = {"outliers": 0.1, "low_counts": True}.get(name, 1.5)
         given = {**needed.get(kind, {"gain": 2.0} if name == "offset" else {})}
         given[name] = value

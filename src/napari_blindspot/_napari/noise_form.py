@@ -17,7 +17,7 @@ from napari_blindspot._napari.fields import (
     shown,
 )
 from napari_blindspot._napari.layout import Rows
-from napari_blindspot.config import FixedPattern, NoiseChoice
+from napari_blindspot.config import ASKED_BY_NOISE, FixedPattern, NoiseChoice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     from napari_blindspot._napari.fields import Field
 
 ESTIMATE = "estimate"
-
-ASKED: dict[str, tuple[str, ...]] = {
-    "gain": ("auto", "camera", "poisson", "impulse"),
-    "offset": ("auto", "camera", "poisson", "impulse"),
-    "read_noise": ("auto", "camera", "impulse"),
-    "sigma": ("gaussian",),
-    "outliers": ("impulse",),
-    "low_counts": ("auto", "camera", "poisson"),
-}
-"""Settings that have a meaning with some kinds of noise alone; others are hidden."""
 
 
 class NoiseForm(Rows):
@@ -84,11 +74,11 @@ class NoiseForm(Rows):
         }
 
     def _is_asked(self, widget: Field) -> bool:
-        return self.noise.value in ASKED.get(widget.name, (self.noise.value,))
+        return self.noise.value in ASKED_BY_NOISE.get(widget.name, (self.noise.value,))
 
     def _show_asked(self) -> None:
         for widget in self._all:
-            if widget.name in ASKED:
+            if widget.name in ASKED_BY_NOISE:
                 widget.visible = self._is_asked(widget)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_blindspot.errors import InputError
+from napari_blindspot.planes import middle
 from napari_blindspot.progress import CancelToken, Job, Progress
 from napari_blindspot.quality.comparison import ChannelQuality, Comparison
 from napari_blindspot.quality.fourier import FourierCurve, fourier_correlation
@@ -188,7 +189,7 @@ def _shell(
         "T": reference.sizes["T"] // 2,
         "C": channel,
         **{
-            axis: _middle(reference.sizes[axis], most)
+            axis: middle(reference.sizes[axis], most)
             for axis, most in zip("ZYX", SHELL_SHAPE, strict=True)
         },
     }
@@ -210,10 +211,10 @@ def _known(size: VoxelSize) -> tuple[float, ...]:
 
 
 def _plane_pairs(result: Stack, reference: Stack, channel: int) -> Iterator[Pair]:
-    middle = {axis: _middle(reference.sizes[axis], RING_SIDE) for axis in "YX"}
+    window = {axis: middle(reference.sizes[axis], RING_SIDE) for axis in "YX"}
     for t, z in plane_choice(reference.sizes, RING_PLANES):
         yield from _finite_pairs(
-            result, reference, {"T": t, "C": channel, "Z": z, **middle}
+            result, reference, {"T": t, "C": channel, "Z": z, **window}
         )
 
 
@@ -224,12 +225,6 @@ def _finite_pairs(
     pair = tuple(stack.read(where).astype(np.float32) for stack in (result, reference))
     if all(np.isfinite(one).all() for one in pair):
         yield pair[0], pair[1]
-
-
-def _middle(length: int, most: int) -> slice:
-    size = min(length, most)
-    start = (length - size) // 2
-    return slice(start, start + size)
 
 
 def _notes(
