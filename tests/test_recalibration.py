@@ -31,20 +31,22 @@ def simulate(
     prior_factor: Any = 1.0,
     noise_factor: Any = 1.0,
     share: float = 1.0,
+    off: Any = 0.0,
 ) -> Residuals:
     """Make residuals of a network that promised a variance and meant another.
 
-    `share` is the noise variance over the promised prior variance.
+    `share` is the noise variance over the promised prior variance, `off` how far the
+    clean values lie from the prior mean on average.
     """
     mean = rng.uniform(0, 1, count)
     promised = 0.01 * (1 + mean)
     noise = share * promised
-    prior_factor, noise_factor = (
+    prior_factor, noise_factor, off = (
         factor(mean) if callable(factor) else factor
-        for factor in (prior_factor, noise_factor)
+        for factor in (prior_factor, noise_factor, off)
     )
     spread = promised * prior_factor + noise * noise_factor
-    y = mean + rng.normal(size=count) * np.sqrt(spread)
+    y = mean + off + rng.normal(size=count) * np.sqrt(spread)
     columns = (x.astype(np.float32) for x in (y, mean, promised, noise))
     return Residuals(*columns, np.ones(count, bool))
 
@@ -61,6 +63,27 @@ def test_factors_are_found_in_every_bin(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(found.variance, truth(means), rtol=0.06)
     np.testing.assert_allclose(found.noise, 1, rtol=1e-6)
     assert 0 < found.error < 0.05
+
+
+def test_a_mean_that_is_off_is_shifted_in_every_bin(rng: np.random.Generator) -> None:
+    def truth(mean: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 0.04 * (mean - 0.3)
+
+    seen = simulate(rng, 1_200_000, off=truth)
+    found = recalibrate(seen, 0.002)
+    means = np.array(found.means)
+    np.testing.assert_allclose(found.shift, truth(means), atol=2e-3)
+    # What was off does not count as uncertainty of the prior.
+    np.testing.assert_allclose(found.variance, 1, atol=0.05)
+    shifted = found.shifted(seen.mean.astype(np.float64))
+    assert abs(np.mean(seen.y - shifted)) < 2e-4
+
+
+def test_chance_shifts_no_mean(rng: np.random.Generator) -> None:
+    seen = simulate(rng, 600_000)
+    by_chance = max(abs(seen.differences[part].mean()) for part in seen.bins())
+    found = recalibrate(seen, 0.002)
+    assert np.abs(found.shift).max() < 0.6 * by_chance
 
 
 def test_a_network_that_was_right_is_left_alone(rng: np.random.Generator) -> None:
@@ -146,11 +169,15 @@ def test_knots_that_coincide_give_no_gaps() -> None:
 
 
 def test_it_survives_json_and_refuses_what_does_not_fit() -> None:
-    one = Recalibration((0.1, 0.7), (1.5, 0.8), (1.0, 1.25), 0.03)
+    one = Recalibration((0.1, 0.7), (1.5, 0.8), (1.0, 1.25), 0.03, (0.01, -0.02))
     assert Recalibration.from_dict(json.loads(json.dumps(one.as_dict()))) == one
     for facts in ({"variance": [1.0]}, {"means": [], "variance": [], "noise": []}):
         with pytest.raises(ValueError, match="as many factors as means"):
             Recalibration.from_dict({**one.as_dict(), **facts})
+    with pytest.raises(ValueError, match="as many shifts as means"):
+        Recalibration.from_dict({**one.as_dict(), "shift": [0.01]})
+    earlier = {k: v for k, v in one.as_dict().items() if k != "shift"}
+    assert Recalibration.from_dict(earlier).shifted(0.3) == 0.3
 
 
 def test_the_posterior_is_that_of_the_corrected_prior_and_noise(
@@ -159,8 +186,8 @@ def test_the_posterior_is_that_of_the_corrected_prior_and_noise(
     y, mean = (torch.from_numpy(rng.random((1, 8, 8))) for _ in range(2))
     flat = torch.full((1, 8, 8), 0.04, dtype=torch.float64)
     noise = Affine(0.0, 0.1, 0.01)
-    twice = Recalibration((0.0,), (2.0,), (3.0,))
+    twice = Recalibration((0.0,), (2.0,), (3.0,), shift=(0.05,))
     found = posterior(y, Prior(mean, flat), noise, twice)
-    expected = posterior(y, Prior(mean, 2 * flat), Affine(0.0, 0.3, 0.03))
+    expected = posterior(y, Prior(mean + 0.05, 2 * flat), Affine(0.0, 0.3, 0.03))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)

@@ -95,12 +95,13 @@ def posterior(
     noise
         Its parameters broadcast to (N, Y, X).
     recalibration
-        What was learnt after training about the prior variance and the noise.
+        What was learnt after training about the prior and the noise.
     """
-    variance = prior.variance
+    mean, variance = prior
     if recalibration is not None:
-        variance = variance * recalibration.variance_factor(prior.mean)
-        noise = scaled(noise, recalibration.noise_factor(prior.mean))
+        variance = variance * recalibration.variance_factor(mean)
+        noise = scaled(noise, recalibration.noise_factor(mean))
+        mean = recalibration.shifted(mean)
     lone = lone_variance(variance)
-    mean, variance = raised(noise, lone).posterior(y, prior.mean, variance - lone)
+    mean, variance = raised(noise, lone).posterior(y, mean, variance - lone)
     return mean, torch.sqrt(variance)

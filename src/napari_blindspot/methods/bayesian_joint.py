@@ -58,6 +58,7 @@ def joint_posterior(
         )
         by = _by_channel([one.noise_factor for one in recalibration], mean)
         noise = JointAffine(noise.a * by, noise.b * by, noise.floor * by)
+        mean = _by_channel([one.shifted for one in recalibration], mean)
     variance = marginal_variance(covariance)
     lone = _by_channel([lone_variance] * variance.shape[-1], variance)
     covariance = _rescaled(covariance, (variance - lone) / variance)

@@ -1,4 +1,9 @@
-"""Set the prior variance right where it can be checked: in bins of the intensity.
+"""Set the prior right where it can be checked: in bins of the intensity.
+
+The noisy value y of a voxel is the clean one on average, and the network never saw it.
+So the average of y − μ over the voxels of one prior mean μ tells how far off the mean
+is: a network that was trained for minutes smooths what is bright into what is dark, and
+the total of a plane would be off by some per cent.
 
 Of every voxel the network promises a variance v of the clean value around μ, and the
 noise has variance n. Then (y − μ)² is v + n on average, whatever the distributions, so
@@ -31,7 +36,7 @@ _LEAST_OF_SWALLOWED = 0.005  # most of a prior that has swallowed noise is noise
 
 @dataclass(frozen=True, slots=True)
 class Recalibration:
-    """Factors on the prior variance and on the noise, over the prior mean.
+    """A shift of the prior mean and factors on the variances, over the prior mean.
 
     Parameters
     ----------
@@ -43,12 +48,22 @@ class Recalibration:
     error
         Relative standard error of the mean prior variance after it: the noise hides
         it, and one per cent of the noise may be a third of it.
+    shift
+        What is added to the prior mean at each of `means`, network units; empty:
+        nothing.
     """
 
     means: tuple[float, ...]
     variance: tuple[float, ...]
     noise: tuple[float, ...]
     error: float = 0.0
+    shift: tuple[float, ...] = ()
+
+    def shifted(self, mean: Any) -> Any:
+        """Return the prior mean without what it is off by (array or tensor)."""
+        if not self.shift:
+            return mean
+        return mean + _interpolated(mean, self.means, self.shift)
 
     def variance_factor(self, mean: Any) -> Any:
         """Return the factor on the prior variance at prior means (array or tensor)."""
@@ -69,9 +84,12 @@ class Recalibration:
             tuple(float(x) for x in facts[name])
             for name in ("means", "variance", "noise")
         )
+        shift = tuple(float(x) for x in facts.get("shift", ()))
         if not len(means) == len(variance) == len(noise) > 0:
             raise ValueError("a recalibration needs as many factors as means")
-        return cls(means, variance, noise, float(facts.get("error", 0.0)))
+        if len(shift) not in (0, len(means)):
+            raise ValueError("a recalibration needs as many shifts as means")
+        return cls(means, variance, noise, float(facts.get("error", 0.0)), shift)
 
 
 UNCHANGED = Recalibration((0.0,), (1.0,), (1.0,))
@@ -98,9 +116,14 @@ class Residuals:
     held_out: NDArray[np.bool_]
 
     @property
+    def differences(self) -> NDArray[np.float64]:
+        """The noisy minus the prior mean; zero on average where the latter is right."""
+        return self.y.astype(np.float64) - self.mean
+
+    @property
     def squares(self) -> NDArray[np.float64]:
         """(y − μ)², in which the prior variance and the noise add up."""
-        return (self.y.astype(np.float64) - self.mean) ** 2
+        return self.differences**2
 
     def bins(self, most: int = _BINS, per_bin: int = _PER_BIN) -> list[NDArray[Any]]:
         """Return the indices of voxels in bins of equal population by prior mean."""
@@ -129,28 +152,44 @@ def recalibrate(
     -------
     Recalibration
         Each bin's factor is drawn towards that of all voxels, and that towards 1, by
-        as much as it is uncertain.
+        as much as it is uncertain; shifts are drawn towards 0.
     """
     factor = np.ones(seen.y.size) if noise_factor is None else noise_factor
-    noise, squares = seen.noise * factor, seen.squares
+    noise = seen.noise * factor
+    shift, means = _shifts(seen, noise, parts := seen.bins())
+    off = _interpolated(seen.mean.astype(np.float64), means, shift)
+    squares = (seen.differences - off) ** 2
     every = slice(None)
     least = _LEAST if noise_factor is None else _LEAST_OF_SWALLOWED
     whole, error = _factor(squares, noise, seen.variance, every, 1.0, noise_error)
-    means, variances, noises = [], [], []
-    parts = seen.bins()
+    variances, noises = [], []
     for part in parts:
         one = whole
         if len(parts) > 1:  # the same voxels must not draw twice
             one, _ = _factor(squares, noise, seen.variance, part, whole, noise_error)
-        means.append(float(seen.mean[part].mean(dtype=np.float64)))
         variances.append(float(np.clip(one, least, _MOST)))
         noises.append(float(np.mean(noise[part]) / np.mean(seen.noise[part])))
     return Recalibration(
-        tuple(means),
+        means,
         tuple(variances),
         tuple(noises),
         float(error / max(whole, least)),
+        shift,
     )
+
+
+def _shifts(
+    seen: Residuals, noise: NDArray[np.float64], parts: list[NDArray[Any]]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return how far off the mean is in every part, and the mean of every part."""
+    means = [float(seen.mean[part].mean(dtype=np.float64)) for part in parts]
+    off = np.array([seen.differences[part].mean() for part in parts])
+    total = noise + seen.variance
+    chance = np.array([total[part].mean() / part.size for part in parts])
+    # Shifts differ as much among themselves as chance does not explain.
+    real = max(float(np.mean(off**2 - chance)), 0.0)
+    drawn = off * real / (real + chance) if real > 0 else 0 * off
+    return tuple(map(float, drawn)), tuple(means)
 
 
 def _factor(
