@@ -16,6 +16,7 @@ from napari_blindspot.errors import Cancelled
 from napari_blindspot.fields import noise_fields, plane_levels
 from napari_blindspot.io import open_sink
 from napari_blindspot.noise.field import NoiseField, joined
+from napari_blindspot.noise.levels import settle_levels
 from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.noise.models import Gaussian, Impulse, PoissonGaussian
 from napari_blindspot.normalize import Normalization
@@ -110,11 +111,96 @@ class TestPlaneLevels:
         assert told.mean() == pytest.approx(1, abs=0.05)
         assert abs(told.mean() - 1) < abs(blind.mean() - 1)
 
+    @pytest.mark.parametrize("images", [1, 3, 16])
+    def test_every_image_of_a_set_has_a_sigma_of_its_own(
+        self, rng: np.random.Generator, images: int
+    ) -> None:
+        sigma = rng.uniform(5, 50, images)
+        values = 2 * scene(rng, images, 128)
+        values += rng.normal(size=values.shape) * sigma[:, None, None]
+        one = Gaussian.from_sigma(30.0)
+        found = plane_levels(series_of(values), one, INF, CancelToken())
+        np.testing.assert_allclose(30 * np.sqrt(found), sigma, rtol=0.04)
+
+    def test_planes_of_a_bleached_stack_share_what_they_tell(
+        self, rng: np.random.Generator
+    ) -> None:
+        levels = np.exp(-np.arange(32) / 16)
+        found = plane_levels(series_of(faded(levels, rng)), CAMERA, INF, CancelToken())
+        np.testing.assert_allclose(found[2:-2], levels[2:-2], rtol=0.05)
+        np.testing.assert_allclose(found, levels, rtol=0.1)
+        # A plane by itself tells its level to 2 %, with second differences of 5 %.
+        assert np.diff(np.log(found), 2).std() < 0.015
+
     def test_it_can_be_cancelled(self, rng: np.random.Generator) -> None:
         cancel = CancelToken()
         cancel.cancel()
         with pytest.raises(Cancelled):
             plane_levels(series_of(faded(np.ones(3), rng)), CAMERA, INF, cancel)
+
+
+class TestSettledLevels:
+    def test_levels_that_differ_less_than_their_errors_are_smoothed(
+        self, rng: np.random.Generator
+    ) -> None:
+        errors = np.full(40, 0.1)
+        measured = np.exp(rng.normal(0, 0.1, 40))
+        settled = np.log(settle_levels(measured, errors))
+        assert settled.std() < 0.5 * np.log(measured).std()
+
+    def test_a_level_is_drawn_to_its_neighbours_by_its_error(
+        self, rng: np.random.Generator
+    ) -> None:
+        true = np.exp(rng.normal(0, 0.4, 60))
+        errors = np.tile([0.02, 0.8], 30)
+        measured = true * np.exp(errors * rng.normal(size=60))
+        settled = settle_levels(measured, errors)
+        sure, unsure = (np.log(settled / true)[i::2] for i in (0, 1))
+        assert sure.std() < 0.03
+        assert unsure.std() < 0.8 * np.log(measured / true)[1::2].std()
+
+    @pytest.mark.parametrize("images", [2, 5, 12, 40])
+    def test_no_draw_of_a_set_of_images_is_taken_for_damage(self, images: int) -> None:
+        errors = np.full(images, 0.02)
+        for seed in range(100):
+            rng = np.random.default_rng(seed)
+            true = rng.uniform(5, 50, images) ** 2
+            measured = true * np.exp(errors * rng.normal(size=images))
+            np.testing.assert_allclose(settle_levels(measured, errors), true, rtol=0.1)
+
+    @pytest.mark.parametrize("damaged", [0, 7, [12, 13], 29], ids=str)
+    def test_a_lone_damaged_plane_takes_the_level_of_its_neighbours(
+        self, rng: np.random.Generator, damaged: int | list[int]
+    ) -> None:
+        true, errors = np.linspace(2, 1, 30), np.full(30, 0.02)
+        measured = true * np.exp(errors * rng.normal(size=30))
+        measured[damaged] *= 20
+        np.testing.assert_allclose(settle_levels(measured, errors), true, rtol=0.1)
+
+    @pytest.mark.parametrize(
+        "off", [slice(0, None, 4), slice(10, 20)], ids=["every fourth", "ten in a row"]
+    )
+    def test_many_planes_that_are_off_are_not_damaged(
+        self, rng: np.random.Generator, off: slice
+    ) -> None:
+        true, errors = np.ones(40), np.full(40, 0.02)
+        true[off] = 9
+        measured = true * np.exp(errors * rng.normal(size=40))
+        np.testing.assert_allclose(settle_levels(measured, errors), true, rtol=0.07)
+
+    def test_planes_that_tell_nothing_lie_between_their_neighbours(self) -> None:
+        errors = np.full(12, 0.02)
+        errors[[0, 5, 6]] = INF
+        measured = 1.2 ** np.arange(12)
+        measured[[0, 5, 6]] = 1.0
+        settled = settle_levels(measured, errors)
+        np.testing.assert_allclose(settled[3:9], 1.2 ** np.arange(3, 9), rtol=0.02)
+        assert settled[0] == pytest.approx(1.2, rel=0.2)
+        np.testing.assert_array_equal(settle_levels(measured, np.full(12, INF)), 1)
+
+    def test_a_plane_without_any_noise_has_a_positive_level(self) -> None:
+        settled = settle_levels(np.array([1.0, 0.0, 1.0]), np.full(3, 0.02))
+        assert (settled > 0).all()
 
 
 def test_fields_are_in_network_units(rng: np.random.Generator) -> None:
@@ -237,3 +323,19 @@ def test_noisier_planes_are_believed_less() -> None:
     np.testing.assert_allclose(level[:3], plain[:3], rtol=0.15)
     # Seventeen times the variance: by so much less, where the prior is sure.
     assert (level[-3:] < 0.3 * plain[-3:]).all()
+
+
+def test_planes_that_were_rescaled_do_not_make_the_noise_model_fail() -> None:
+    rng = np.random.default_rng(5)
+    rescaled = np.linspace(0.2, 1.5, 16)[:, None, None]
+    recorded = 100 + scene(rng, 16, 64) + rng.normal(0, 20, (16, 64, 64))
+
+    def fallback(per_plane: bool) -> str:
+        known: dict[str, Any] = {"axes": "ZYX", "noise": "gaussian", "threads": 1}
+        values = rescaled * recorded
+        model = nb.train(values, steps=2, noise_per_plane=per_plane, **known)
+        told: str = model.provenance["noise_check"][0]["fallback"]
+        return told
+
+    assert fallback(per_plane=False) == "measured noise"
+    assert fallback(per_plane=True) == ""

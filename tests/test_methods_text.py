@@ -165,6 +165,40 @@ def test_an_unknown_noise_model_or_method_is_left_out() -> None:
     assert text.startswith("The image cells.tif")
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        pytest.param(
+            {"dark": "dark.tif"}, "as told by the dark stack dark.tif.", id="dark"
+        ),
+        pytest.param(
+            {"offset_map": "o.tif", "variance_map": "v.tif"},
+            "as told by the maps o.tif and v.tif.",
+            id="maps",
+        ),
+        pytest.param(
+            {"gain_map": "g.tif"},
+            "was divided by its relative gain, as told by the map g.tif.",
+            id="gain",
+        ),
+        pytest.param(
+            {"fixed_pattern": "columns"}, "Offsets of whole columns", id="columns"
+        ),
+        pytest.param(
+            {"noise_per_plane": True}, "was measured plane by plane.", id="planes"
+        ),
+    ],
+)
+def test_the_calibration_of_the_camera_is_told(settings: Facts, words: str) -> None:
+    plain = {"dark": None, "gain_map": None, "fixed_pattern": "none"}
+    told = result_methods({**PROVENANCE, "settings": {**plain, **settings}})
+    assert words in told
+    header = {**HEADER, "provenance": {**MODEL, "noise_settings": settings}}
+    assert words in model_methods(header)
+    for nothing in (result_methods(PROVENANCE), model_methods(HEADER)):
+        assert words not in nothing
+
+
 def _paths(facts: Facts, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = []
     for key, value in facts.items():

@@ -261,7 +261,7 @@ def test_augmentation_keeps_planes_and_targets_together(
     planes = rng.random((2, 3, 8, 8)).astype(np.float32)
     target = (planes[:, 1] > 0.5).astype(np.float32)
     pixels = planes[:, 1].copy()  # noise that differs from pixel to pixel turns along
-    batch = Batch(planes, target, Affine(pixels, pixels, pixels))
+    batch = Batch(planes, target, Affine(pixels, pixels, pixels), np.zeros(4, np.int64))
     forms = set()
     for _ in range(100):
         out = augment(batch, rng)
@@ -276,7 +276,7 @@ def test_augmentation_keeps_rows_when_the_hole_is_longer_in_x(
 ) -> None:
     planes = np.broadcast_to(np.arange(8.0)[:, None], (1, 3, 8, 8)).astype(np.float32)
     even = Affine(*np.ones((3, 1, 1, 1)))
-    batch = Batch(planes, np.ones((1, 8, 8), np.float32), even)
+    batch = Batch(planes, np.ones((1, 8, 8), np.float32), even, np.zeros(1, np.int64))
     kept = [augment(batch, rng, quarter_turns=False) for _ in range(40)]
     assert all(np.ptp(one.planes, axis=-1).max() == 0 for one in kept)
     turned = [augment(batch, rng) for _ in range(40)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         train,
     )
     from napari_blindspot.comparing import compare
-    from napari_blindspot.diagnosis import Diagnosis
+    from napari_blindspot.findings import Diagnosis
     from napari_blindspot.io import open_stack
     from napari_blindspot.model_file import Model, load_model, save_model
     from napari_blindspot.progress import CancelToken, Progress
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _HOME = {
     "CancelToken": "progress",
     "Comparison": "quality",
-    "Diagnosis": "diagnosis",
+    "Diagnosis": "findings",
     "Model": "model_file",
     "Progress": "progress",
     "Result": "api",

@@ -13,14 +13,16 @@ from napari_blindspot.channels import measure_channels
 from napari_blindspot.comparing import compare, compare_job
 from napari_blindspot.config import (
     DenoiseSettings,
+    DiagnoseSettings,
     NoiseSettings,
     OpenSettings,
     PredictSettings,
     TrainSettings,
     parse_settings,
 )
-from napari_blindspot.diagnosis import Diagnosis, diagnose_job
+from napari_blindspot.diagnosis import diagnose_job
 from napari_blindspot.facts import Result, describe
+from napari_blindspot.findings import Diagnosis
 from napari_blindspot.jobs import denoise_job, open_with, predict_job, train_job
 from napari_blindspot.model_file import Model, load_model
 from napari_blindspot.progress import CancelToken, Progress, run
@@ -85,9 +87,10 @@ def denoise(
         ``steps``, ``uncertainty``, ``axes``, ``voxel_size``, ``channel``,
         ``region``, ``context``, ``hole``, ``method``, ``noise``, ``gain``,
         ``offset``, ``read_noise``, ``sigma``, ``outliers``, ``low_counts``, ``dark``,
-        ``fixed_pattern``, ``noise_per_plane``, ``channels``, ``covariance``,
-        ``unknown``, ``stop_gradient``, ``model``, ``dtype``, ``device``,
-        ``threads``, ``seed``, ``overwrite``.
+        ``offset_map``, ``variance_map``, ``gain_map``, ``fixed_pattern``,
+        ``noise_per_plane``, ``channels``, ``covariance``, ``unknown``,
+        ``stop_gradient``, ``model``, ``dtype``, ``device``, ``threads``, ``seed``,
+        ``overwrite``.
 
     Returns
     -------
@@ -212,7 +215,8 @@ def diagnose(
     """Say what the noise of a stack is like, without training.
 
     Camera model with intervals, whether the noise is white or shared by neighbours
-    (and the hole that hides what is shared), fixed patterns, clipping, compression.
+    (and the hole that hides what is shared), fixed patterns, clipping, compression,
+    and whether the level of the noise drifts from plane to plane.
 
     Parameters
     ----------
@@ -221,8 +225,11 @@ def diagnose(
     on_progress, cancel
         As in `denoise`.
     **settings
-        The fields of `config.OpenSettings`: ``axes``, ``voxel_size``, ``channel``,
-        ``region``.
+        The fields of `config.DiagnoseSettings`: ``axes``, ``voxel_size``,
+        ``channel``, ``region``, and what is known of the camera (``noise``, ``gain``,
+        ``offset``, ``read_noise``, ``sigma``, ``outliers``, ``low_counts``, ``dark``,
+        ``offset_map``, ``variance_map``, ``gain_map``, ``fixed_pattern``,
+        ``noise_per_plane``), which is then held against the stack.
 
     Returns
     -------
@@ -235,7 +242,7 @@ def diagnose(
     Cancelled
         If `cancel` was used.
     """
-    parsed = parse_settings(OpenSettings, **settings)
+    parsed = parse_settings(DiagnoseSettings, **settings)
     return run(diagnose_job(source, parsed, cancel), on_progress)
 
 

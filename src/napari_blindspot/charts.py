@@ -152,8 +152,58 @@ def bars_with_errors(
     return _svg(frame, body, title, x_ticks=list(range(1, len(values) + 1)))
 
 
-def curve(values: ArrayLike, *, x_label: str, y_label: str, title: str) -> str:
-    """Draw one line over the index of its values.
+def points_with_errors(
+    x: ArrayLike,
+    y: ArrayLike,
+    errors: ArrayLike,
+    *,
+    level: float,
+    x_label: str,
+    y_label: str,
+    title: str,
+) -> str:
+    """Draw points with error bars of two standard errors, and a dashed level.
+
+    Parameters
+    ----------
+    x, y, errors
+        Places, values and standard errors.
+    level
+        Where the points should lie.
+    x_label, y_label, title
+        As in `scatter_with_line`.
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element.
+    """
+    px, py, half = (np.asarray(part, float) for part in (x, y, errors))
+    ends = np.concatenate([py - 2 * half, py + 2 * half, [level]])
+    frame = Frame(_padded(px), _padded(ends), x_label, y_label)
+    body = [
+        f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{frame.y(level):.1f}" '
+        f'y2="{frame.y(level):.1f}" stroke="{_RED}" stroke-dasharray="5 4"/>'
+    ]
+    for at, value, error in zip(px, py, half, strict=True):
+        place = f"{frame.x(at):.1f}"
+        body += [
+            f'<line x1="{place}" x2="{place}" y1="{frame.y(value - 2 * error):.1f}" '
+            f'y2="{frame.y(value + 2 * error):.1f}" stroke="{_INK}"/>',
+            f'<circle cx="{place}" cy="{frame.y(value):.1f}" r="3.2" fill="{_BLUE}"/>',
+        ]
+    return _svg(frame, body, title)
+
+
+def curve(
+    values: ArrayLike,
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+    x: ArrayLike | None = None,
+) -> str:
+    """Draw one line over places `x`, by default over the index of its values.
 
     Returns
     -------
@@ -161,10 +211,10 @@ def curve(values: ArrayLike, *, x_label: str, y_label: str, title: str) -> str:
         An ``<svg>`` element.
     """
     y = np.asarray(values, float)
-    x = np.arange(y.size, dtype=float)
-    frame = Frame((0.0, max(1.0, x[-1])), _padded(y), x_label, y_label)
+    at = np.arange(y.size, dtype=float) if x is None else np.asarray(x, float)
+    frame = Frame((at[0], max(at[0] + 1, at[-1])), _padded(y), x_label, y_label)
     line = (
-        f'<polyline points="{_path(frame, x, y)}" fill="none" stroke="{_BLUE}" '
+        f'<polyline points="{_path(frame, at, y)}" fill="none" stroke="{_BLUE}" '
         f'stroke-width="1"/>'
     )
     return _svg(frame, [line], title)

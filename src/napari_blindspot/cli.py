@@ -24,7 +24,7 @@ from napari_blindspot.cli_usage import PROGRAM, usage_lines
 from napari_blindspot.config import (
     CompareSettings,
     DenoiseSettings,
-    OpenSettings,
+    DiagnoseSettings,
     Quality,
     TrainSettings,
     parse_settings,
@@ -215,7 +215,7 @@ def compare(
 
 
 @app.command
-@options_from(OpenSettings)
+@options_from(DiagnoseSettings)
 def diagnose(
     source: Annotated[
         Path,
@@ -239,10 +239,11 @@ def diagnose(
     """Say what the noise of a stack is like, and which blind spot suits it.
 
     Camera model with intervals, correlation between neighbours, fixed patterns,
-    clipping and compression, for every channel; nothing is trained.
+    clipping and compression, for every channel; nothing is trained. What is given
+    about the camera is held against the stack.
     """
     del debug
-    settings = parse_settings(OpenSettings, **options)
+    settings = parse_settings(DiagnoseSettings, **options)
     from napari_blindspot import api
     from napari_blindspot.report import check_report_path, write_report
 

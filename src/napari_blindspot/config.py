@@ -10,17 +10,22 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from napari_blindspot.noise_settings import ASKED_BY_NOISE as ASKED_BY_NOISE
+from napari_blindspot.noise_settings import CAMERA_FILES as CAMERA_FILES
+from napari_blindspot.noise_settings import CameraSettings as CameraSettings
+from napari_blindspot.noise_settings import FixedPattern as FixedPattern
+from napari_blindspot.noise_settings import NoiseChoice as NoiseChoice
+from napari_blindspot.noise_settings import NoiseSettings as NoiseSettings
 from napari_blindspot.objective_settings import ObjectiveSettings, refuse_conflicts
 from napari_blindspot.settings import Settings as Settings
 from napari_blindspot.settings import parse_settings as parse_settings
 
 Quality = Literal["fast", "balanced", "best"]
 Context = Literal["auto", "z", "t", "none"]
-NoiseChoice = Literal["auto", "camera", "gaussian", "poisson", "impulse"]
-FixedPattern = Literal["none", "columns", "rows"]
 OutputDtype = Literal["float32", "same"]
 BinBy = Literal["reference", "result"]
-HoleSize = Annotated[int, Field(ge=1, le=63)]
+LARGEST_HOLE = 63
+HoleSize = Annotated[int, Field(ge=1, le=LARGEST_HOLE)]
 
 
 class OpenSettings(Settings):
@@ -39,106 +44,6 @@ class OpenSettings(Settings):
     region: str | None = Field(
         None, description="Use this region alone, e.g. 'z=10:40,y=0:512'."
     )
-
-
-class CameraSettings(Settings):
-    """What single pixels, columns and planes of the camera have of their own."""
-
-    dark: Path | None = Field(
-        None,
-        description="Stack recorded without light: offset and read noise of every "
-        "pixel are taken from it.",
-    )
-    fixed_pattern: FixedPattern = Field(
-        "none",
-        description="Subtract the offsets that single columns or rows have in all "
-        "planes (diagnose tells whether there are any).",
-    )
-    noise_per_plane: bool = Field(
-        False,
-        description="Let the noise level differ from plane to plane, for stacks whose "
-        "planes were rescaled (bleaching or depth correction).",
-    )
-
-
-ASKED_BY_NOISE: dict[str, tuple[NoiseChoice, ...]] = {
-    "gain": ("auto", "camera", "poisson", "impulse"),
-    "offset": ("auto", "camera", "poisson", "impulse"),
-    "read_noise": ("auto", "camera", "impulse"),
-    "sigma": ("gaussian",),
-    "outliers": ("impulse",),
-    "low_counts": ("auto", "camera", "poisson"),
-}
-"""Settings that have a meaning with some kinds of noise alone."""
-
-
-class NoiseSettings(CameraSettings):
-    """What is known about the noise; the rest is estimated from the stack."""
-
-    noise: NoiseChoice = Field(
-        "auto",
-        description="Kind of noise. auto: a camera (variance = gain · signal + "
-        "constant); camera: the same, and gain, offset and read noise must be given; "
-        "gaussian: the same everywhere; poisson: photons alone; impulse: a camera "
-        "with outliers (hot pixels, salt and pepper).",
-    )
-    gain: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Grey values per photo-electron."
-    )
-    offset: float | None = Field(
-        None, allow_inf_nan=False, description="Grey value of the camera in the dark."
-    )
-    read_noise: float | None = Field(
-        None,
-        ge=0,
-        allow_inf_nan=False,
-        description="Read noise in electrons (standard deviation).",
-    )
-    sigma: float | None = Field(
-        None,
-        gt=0,
-        allow_inf_nan=False,
-        description="Standard deviation of gaussian noise in grey values.",
-    )
-    outliers: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="Share of voxels that hold an outlier, for impulse noise.",
-    )
-    low_counts: bool = Field(
-        False,
-        description="Count photons exactly instead of taking the noise as normal; for "
-        "less than about 3 photons per voxel.",
-    )
-
-    @model_validator(mode="after")
-    def _camera_is_complete(self) -> Self:
-        camera = {"offset": self.offset, "read_noise": self.read_noise}
-        given = [name for name, value in camera.items() if value is not None]
-        if given and self.gain is None:
-            raise ValueError(
-                f"{' and '.join(given)} alone cannot be used: the unit of the noise is "
-                f"set by the gain; give gain as well, or none of them to have the "
-                f"noise estimated from the stack"
-            )
-        if self.noise == "camera" and (self.gain is None or len(given) < 2):
-            raise ValueError(
-                "noise='camera' needs gain, offset and read_noise; give all three or "
-                "use noise='auto'"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _known_values_fit_the_noise(self) -> Self:
-        for name, kinds in ASKED_BY_NOISE.items():
-            value = getattr(self, name)
-            if value not in (None, False) and self.noise not in kinds:
-                raise ValueError(
-                    f"{name}={value!r} has no meaning with noise={self.noise!r}; it "
-                    f"belongs to noise={' or '.join(map(repr, kinds))}"
-                )
-        return self
 
 
 class BudgetSettings(Settings):
@@ -251,6 +156,10 @@ class DenoiseSettings(TrainSettings, PredictSettings):  # type: ignore[misc]
         return self
 
 
+class DiagnoseSettings(OpenSettings, NoiseSettings):
+    """How a stack is diagnosed, and what is known of its camera."""
+
+
 class CompareSettings(OpenSettings):
     """How a result is measured against a reference; both are read the same way."""
 
@@ -307,6 +216,8 @@ class NetworkSettings(Settings):
     covariance
         Of several channels: ``"full"``, so that one tells about the others, or
         ``"diagonal"``.
+    starts
+        Channels that have a blind filter and scales of their own; 1: one for all.
     """
 
     width: int = Field(32, ge=1)
@@ -317,6 +228,16 @@ class NetworkSettings(Settings):
     hole: tuple[HoleSize, HoleSize, HoleSize] = (1, 1, 1)
     channels: int = Field(1, ge=1)
     covariance: Literal["full", "diagonal"] = "full"
+    starts: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _starts_are_of_single_channels(self) -> Self:
+        if self.channels > 1 and self.starts > 1:
+            raise ValueError(
+                f"starts={self.starts} is about channels one at a time, but "
+                f"channels={self.channels} are seen together; leave starts out"
+            )
+        return self
 
     @property
     def stride(self) -> int:

@@ -1,9 +1,10 @@
 """What a camera adds on its own: taken off before training, and told to the noise.
 
-Two things differ from pixel to pixel but not from plane to plane: the offset, which is
-subtracted from the data, and the read noise, which goes into the noise of that pixel.
-Both are measured on a dark stack. Without one, the offsets of whole columns or rows
-can still be told from the image itself (`noise.fixed_pattern`).
+Three things differ from pixel to pixel but not from plane to plane: the offset, which
+is subtracted; the gain, which is evened out; and the read noise, which goes into the
+noise of that pixel. They are read from a calibration of the camera (`camera_maps`).
+Without one, the offsets of whole columns or rows can still be told from the image
+itself (`noise.fixed_pattern`).
 """
 
 from __future__ import annotations
@@ -13,94 +14,115 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_blindspot.camera_maps import CameraMaps, DarkMaps, read_camera
 from napari_blindspot.errors import InputError
-from napari_blindspot.io import open_stack
 from napari_blindspot.noise.fixed_pattern import column_pattern
-from napari_blindspot.planes import plane_series, spread_planes
+from napari_blindspot.noise.gain_pattern import gain_seen
+from napari_blindspot.planes import middle, spread_planes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from napari_blindspot.config import CameraSettings
+    from napari_blindspot.noise.gain_pattern import GainSeen
     from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.stack import Stack
 
-_LEAST_DARK = 16
 _PATTERN_PLANES = 32
 _PATTERN_DEPTH = 512  # px across the pattern
-_SURE = 3.0  # standard errors
+_GAIN_SIDE = 256  # px
+_WRONG_SHARE, _KNOWN_SHARE = 0.5, 0.15  # of a gain pattern
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelStep:
+    """One step of a correction: y becomes y·scale − shift, pixel by pixel.
+
+    Parameters
+    ----------
+    shift
+        (C, Y, X) grey values, or of a shape that spreads to it.
+    scale
+        The same without a unit; None for 1.
+    """
+
+    shift: NDArray[np.float32]
+    scale: NDArray[np.float32] | None = None
+
+    def applied(self, stack: Stack) -> Stack:
+        """Return a stack with the step done, lazily, as float32."""
+        data = stack.data.astype(np.float32)
+        if self.scale is not None:
+            data = data * _spread(self.scale, stack)
+        return replace(stack, data=data - _spread(self.shift, stack))
+
+    def lowest(self, level: float, channel: int) -> float:
+        """Return the least that becomes of a value in any pixel of a channel."""
+        value = np.float32(level)
+        if self.scale is not None:
+            value = value * self.scale[channel]
+        return float(np.min(value - self.shift[channel]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Correction:
-    """A stack without its camera's offsets, and what its pixels have in noise.
+    """A stack without what its camera added, and what its pixels have in noise.
 
     Parameters
     ----------
     stack
-        Lazy; float32 where something was subtracted, else the stack as it was.
+        Lazy; float32 where something was corrected, else the stack as it was.
     dark
-        What the dark stack told of each channel, empty without one.
-    largest
-        Largest offset that was subtracted, grey values; saturated voxels may lie
-        lower by it.
+        Offset and read noise of each channel after correction, empty where unknown.
+    steps
+        What was done to the values.
     notes
-        What was done, one sentence each.
+        The same in words, one sentence each.
     """
 
     stack: Stack
     dark: tuple[DarkMaps, ...] = ()
-    largest: float = 0.0
+    steps: tuple[PixelStep, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def saturation(self, levels: Sequence[float]) -> tuple[float, ...]:
+        """Return from where on corrected voxels may be saturated.
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DarkMaps:
-    """Offset and read noise of every pixel of one channel.
+        Parameters
+        ----------
+        levels
+            The same in the data as recorded, one per channel.
 
-    Parameters
-    ----------
-    offset, variance
-        (Y, X) mean and variance over the dark frames, grey values and their square.
-    frames
-        How many there were.
-    """
-
-    offset: NDArray[np.float32]
-    variance: NDArray[np.float32]
-    frames: int
-
-    @property
-    def base_offset(self) -> float:
-        """The offset that remains after correction, grey values."""
-        return float(self.offset.mean(dtype=np.float64))
-
-    @property
-    def base_variance(self) -> float:
-        """Read-noise variance of an ordinary pixel, grey values squared."""
-        return float(np.median(self.variance))
-
-    @property
-    def extra(self) -> NDArray[np.float32]:
-        """Variance beyond that of the pixels that are noisier, (Y, X), else 0.
-
-        Noisier by more than the scatter of a variance over so few frames.
+        Returns
+        -------
+        tuple of float
+            What becomes of the level where it ends lowest, so that no saturated voxel
+            is taken for a measured one.
         """
-        base = self.base_variance
-        beyond_chance = base * (1 + _SURE * (2 / (self.frames - 1)) ** 0.5)
-        above: NDArray[np.float32] = np.where(
-            self.variance > beyond_chance, self.variance - base, 0
-        )
-        return above.astype(np.float32)
+        moved = list(levels)
+        for step in self.steps:
+            moved = [step.lowest(level, index) for index, level in enumerate(moved)]
+        return tuple(moved)
+
+
+def corrects(settings: CameraSettings) -> bool:
+    """Return whether `correct` does anything with these settings."""
+    files = (settings.dark, settings.offset_map, settings.gain_map)
+    return settings.fixed_pattern != "none" or any(file is not None for file in files)
+
+
+def needs_noise(settings: CameraSettings) -> bool:
+    """Return whether `correct` wants the noise of the channels."""
+    return settings.fixed_pattern != "none"
 
 
 def correct(
     stack: Stack,
     settings: CameraSettings,
     noise: tuple[NoiseModel, ...] | None = None,
+    camera: CameraMaps | None = None,
 ) -> Correction:
     """Take off what the settings ask for.
 
@@ -109,95 +131,95 @@ def correct(
     stack
         As it was opened.
     settings
-        A dark stack, a pattern of columns or rows, or neither.
+        A calibration of the camera, a pattern of columns or rows, or neither.
     noise
         Noise of each channel, which weighs the voxels when a pattern is measured;
         only needed for that.
+    camera
+        What `read_camera` read for these settings; default: it is read now.
 
     Raises
     ------
     InputError
-        If the dark stack does not belong to this one or has too few frames, or a
+        If the calibration cannot be used or does not belong to this stack, or a
         pattern was asked for that cannot be told.
     """
-    if settings.dark is not None:
-        done = _without_dark(
-            stack,
-            settings.dark,
-            getattr(settings, "region", None),
-            getattr(settings, "channel", None),
-        )
-    else:
-        done = Correction(stack)
+    maps = (read_camera(settings) if camera is None else camera).of(stack)
+    done = Correction(stack)
+    if maps.dark or maps.gain:
+        done = _without_camera(stack, maps)
     if settings.fixed_pattern != "none":
         done = _without_pattern(done, settings, noise)
     return done
 
 
-def needs_noise(settings: CameraSettings) -> bool:
-    """Return whether `correct` wants the noise of the channels."""
-    return settings.fixed_pattern != "none"
-
-
-def _without_dark(
-    stack: Stack, path: Path, region: str | None, channel: int | str | None
-) -> Correction:
-    dark = open_stack(path, region=_in_plane(region))
-    if channel is not None and dark.sizes["C"] > 1:
-        dark = dark.select_channel(channel)
-    for axis in "YX":
-        if dark.sizes[axis] != stack.sizes[axis]:
-            raise InputError(
-                f"dark={path.name} has {dark.sizes['Y']} × {dark.sizes['X']} pixels "
-                f"but the stack has {stack.sizes['Y']} × {stack.sizes['X']}; record "
-                f"the dark stack with the same part of the camera."
-            )
-    if dark.sizes["C"] not in (1, stack.sizes["C"]):
-        raise InputError(
-            f"dark={path.name} has {dark.sizes['C']} channels but the stack has "
-            f"{stack.sizes['C']}; give a dark stack of one channel or of as many."
+def _without_camera(stack: Stack, maps: CameraMaps) -> Correction:
+    dark, notes = maps.dark, [_dark_note(maps)] if maps.dark else []
+    if not maps.gain:
+        step = PixelStep(
+            np.stack([one.offset - np.float32(one.base_offset) for one in dark])
         )
-    maps = [_dark_maps(dark, channel, path.name) for channel in range(dark.sizes["C"])]
-    maps *= stack.sizes["C"] // len(maps)
-    pattern = np.stack([one.offset - np.float32(one.base_offset) for one in maps])
-    hot = np.mean(
-        [float((one.variance > 4 * np.median(one.variance)).mean()) for one in maps]
+        return Correction(step.applied(stack), dark, (step,), tuple(notes))
+    seen = [_seen(stack, maps, channel) for channel in range(len(maps.gain))]
+    base = [one.base_offset for one in dark] or [one.base for one in seen]
+    notes += _gain_notes(maps, seen, base)
+    # (y − offset) / gain + base: even gains, and the line of the noise still holds.
+    scale: NDArray[np.float32] = np.reciprocal(np.stack(maps.gain))
+    bases = np.array(base, np.float32)[:, None, None]
+    offsets = np.stack([one.offset for one in dark]) if dark else bases
+    shift: NDArray[np.float32] = offsets * scale - bases
+    step = PixelStep(shift, scale)
+    if dark:
+        pairs = zip(dark, maps.gain, strict=True)
+        dark = tuple(one.evened(gain) for one, gain in pairs)
+    return Correction(step.applied(stack), dark, (step,), tuple(notes))
+
+
+def _seen(stack: Stack, maps: CameraMaps, channel: int) -> GainSeen:
+    """Look for the gain pattern of a channel in the middle of some planes."""
+    side = (_GAIN_SIDE, _GAIN_SIDE)
+    window = tuple(middle(stack.sizes[axis], _GAIN_SIDE) for axis in "YX")
+    return gain_seen(
+        list(spread_planes([stack], channel, _PATTERN_PLANES, side)),
+        maps.gain[channel][window],
+        maps.dark[channel].offset[window] if maps.dark else None,
     )
-    note = (
-        f"dark stack: offset {maps[0].base_offset:.4g} grey values, "
+
+
+def _dark_note(maps: CameraMaps) -> str:
+    dark = maps.dark
+    pattern = [one.offset - np.float32(one.base_offset) for one in dark]
+    hot = np.mean(
+        [float((one.variance > 4 * np.median(one.variance)).mean()) for one in dark]
+    )
+    what = "dark maps" if dark[0].frames is None else "dark stack"
+    return (
+        f"{what}: offset {dark[0].base_offset:.4g} grey values, "
         f"{np.std(pattern):.3g} from pixel to pixel; {hot:.2%} of the pixels have more "
         f"than twice the usual read noise"
     )
-    return Correction(
-        _subtracted(stack, pattern), tuple(maps), float(pattern.max()), (note,)
-    )
 
 
-def _dark_maps(dark: Stack, channel: int, name: str) -> DarkMaps:
-    """Return mean and variance of every pixel over all planes, read one by one."""
-    shape = (dark.sizes["Y"], dark.sizes["X"])
-    first, total, squares = (np.zeros(shape) for _ in range(3))
-    count = 0
-    for plane in _planes(dark, channel):
-        y = plane.astype(np.float64)
-        if not np.isfinite(y).all():
-            raise InputError(
-                f"dark={name} holds values that are not finite; record it again."
+def _gain_notes(
+    maps: CameraMaps, seen: Sequence[GainSeen], base: Sequence[float]
+) -> list[str]:
+    """Say how much the gains differ, and whether the stack shows that."""
+    spread = float(np.mean([one.std() for one in maps.gain]))
+    notes = [
+        f"gain map: {spread:.1%} from pixel to pixel, evened out around "
+        f"{base[0]:.4g} grey values"
+    ]
+    for channel, one in enumerate(seen):
+        wrong = abs(one.share - 1) > _WRONG_SHARE and one.error < _KNOWN_SHARE
+        if wrong:
+            where = f"channel {channel} of the stack" if len(seen) > 1 else "the stack"
+            notes.append(
+                f"{where} shows {one.share:.0%} ± {one.error:.0%} of the pattern of "
+                f"{maps.told[-1]} where 100% is right: check that the map belongs to "
+                f"this camera and this part of it, and that the gains were not evened "
+                f"out before; without gain_map nothing is divided"
             )
-        first = first if count else y  # differences from it keep the sums exact
-        total += y - first
-        squares += (y - first) ** 2
-        count += 1
-    if count < _LEAST_DARK:
-        raise InputError(
-            f"dark={name} has {count} frames, too few to tell the noise of single "
-            f"pixels; record at least {_LEAST_DARK} of them, better 100."
-        )
-    mean = total / count
-    variance = np.maximum(squares - count * mean**2, 0) / (count - 1)
-    return DarkMaps(
-        (first + mean).astype(np.float32), variance.astype(np.float32), count
-    )
+    return notes
 
 
 def _without_pattern(
@@ -225,11 +247,11 @@ def _without_pattern(
             if found.found
             else f"{which}: no fixed pattern was found, so nothing was subtracted"
         )
-    pattern = np.stack(patterns)
+    step = PixelStep(np.stack(patterns))
     return replace(
         done,
-        stack=_subtracted(stack, pattern),
-        largest=done.largest + float(pattern.max()),
+        stack=step.applied(stack),
+        steps=(*done.steps, step),
         notes=tuple(notes),
     )
 
@@ -243,31 +265,11 @@ def pattern_planes(
     return spread_planes([stack], channel, _PATTERN_PLANES, most)
 
 
-def _planes(stack: Stack, channel: int) -> Iterator[NDArray[Any]]:
-    """Read all planes of a channel, one by one."""
-    for one in plane_series(stack, "none"):
-        if one.channel == channel:
-            planes, rows, columns = one.shape
-            for plane in range(planes):
-                window = slice(0, rows), slice(0, columns)
-                yield one.read(slice(plane, plane + 1), *window)[0]
-
-
-def _subtracted(stack: Stack, pattern: NDArray[np.float32]) -> Stack:
-    """Return the stack minus a pattern (C, Y, X), lazily, as float32."""
+def _spread(values: NDArray[np.float32], stack: Stack) -> NDArray[np.float32]:
+    """Return values of (C, Y, X) in a shape that spreads over the axes of a stack."""
     shape = [
         n if axis in "CYX" else 1
         for axis, n in zip(stack.axes, stack.shape, strict=True)
     ]
-    full = np.broadcast_to(
-        pattern, (len(pattern), stack.sizes["Y"], stack.sizes["X"])
-    ).reshape(shape)
-    return replace(stack, data=stack.data.astype(np.float32) - full)
-
-
-def _in_plane(region: str | None) -> str | None:
-    """Keep the y and x of a region: a dark stack has its own frames."""
-    if region is None:
-        return None
-    parts = [part for part in region.split(",") if part.strip()[:1].lower() in "yx"]
-    return ",".join(parts) or None
+    full = (len(values), stack.sizes["Y"], stack.sizes["X"])
+    return np.broadcast_to(values, full).reshape(shape)

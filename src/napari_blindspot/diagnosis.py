@@ -1,19 +1,23 @@
-"""What the noise of a stack is like, in numbers and in words, before any training."""
+"""Look at the noise of a stack before any training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindspot.camera_maps import read_camera
 from napari_blindspot.channels import measure_channels, sample_planes
 from napari_blindspot.config import NoiseSettings
-from napari_blindspot.correction import pattern_planes
+from napari_blindspot.correction import corrects, pattern_planes
+from napari_blindspot.drift import measure_drift
 from napari_blindspot.errors import InputError
+from napari_blindspot.findings import ChannelDiagnosis, Diagnosis
 from napari_blindspot.jobs import open_with
+from napari_blindspot.measuring import measure_corrected, on_average
 from napari_blindspot.noise.correlation import noise_correlation
 from napari_blindspot.noise.fixed_pattern import column_pattern, hot_pixels
+from napari_blindspot.noise.given import GivenNoise, hold_against
 from napari_blindspot.noise.recording import inspect_recording
 from napari_blindspot.planes import middle, plane_series, resolve_context_axis
 from napari_blindspot.progress import CancelToken, Job, Progress
@@ -22,222 +26,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.channels import Channel
-    from napari_blindspot.config import OpenSettings
-    from napari_blindspot.noise.estimate import MeanVariance
-    from napari_blindspot.noise.fixed_pattern import FixedPattern, HotPixels
+    from napari_blindspot.config import DiagnoseSettings
+    from napari_blindspot.drift import Drift
     from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.noise.recording import Recording
-    from napari_blindspot.noise.whiteness import AxisCorrelation, Correlation, Hole
-    from napari_blindspot.planes import ContextAxis, PlaneSeries
+    from napari_blindspot.planes import PlaneSeries
     from napari_blindspot.stack import Stack
 
 _LEAST_VOXELS = 10_000
 _LEAST_SIDE = 36  # px: what is left after differences still holds whole blocks
 _SLABS, _SLAB_PLANES, _SLAB_SIDE = 3, 12, 384
-_SLIGHT = 0.03  # correlation worth a remark
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ChannelDiagnosis:
-    """The noise of one channel.
-
-    Parameters
-    ----------
-    name
-        Name or index of the channel.
-    context
-        The axis that ``z`` stands for in correlation and hole: ``"z"``, ``"t"`` for a
-        movie, ``"none"`` for a single plane.
-    noise
-        Camera model with 95 % intervals.
-    points
-        The mean–variance points that it was fitted to.
-    recording
-        Clipping, saturation, zeros, rounding, compression.
-    correlation
-        Autocorrelation along z, y and x.
-    columns, rows
-        Fixed patterns; None where the planes are too small.
-    hot
-        Hot pixels of the middle of the planes; None with fewer than 20 planes.
-    """
-
-    name: str
-    context: ContextAxis
-    noise: NoiseModel
-    points: MeanVariance
-    recording: Recording
-    correlation: Correlation
-    columns: FixedPattern | None
-    rows: FixedPattern | None
-    hot: HotPixels | None
-
-    @property
-    def hole(self) -> Hole:
-        """Proposed blind spot (z, y, x) in voxels, odd sizes."""
-        return self.correlation.hole
-
-    @property
-    def verdict(self) -> str:
-        """One sentence: is the noise white, and which hole suits it."""
-        found = self.correlation.verdict
-        if found == "white":
-            sentence = "The noise is white: a hole of one voxel (1 1 1) suits it"
-        elif found == "unknown":
-            sentence = (
-                f"Whether the noise is white is unknown ({self._doubt()}); a hole of "
-                f"one voxel (1 1 1) is the usual start"
-            )
-        else:
-            found = found.replace("along z", f"along {self.context}")
-            order = f"({self.context} y x)" if self.context != "none" else "(z y x)"
-            sentence = (
-                f"The noise is {found}: use a hole of {_spaced(self.hole)} {order}"
-            )
-        if self.recording.problems:
-            sentence += "; the recording was clipped or compressed"
-        return sentence + "."
-
-    @property
-    def camera(self) -> str:
-        """One sentence: gain, offset and read noise, as far as they are known."""
-        facts = self.noise.as_dict()
-        units = {
-            "gain": "grey values per electron",
-            "offset": "grey values",
-            "read_noise": "electrons",
-        }
-        known = [
-            f"{name.replace('_', ' ')} {_measured(facts, name)} {unit}"
-            for name, unit in units.items()
-            if facts.get(name) is not None
-        ]
-        return f"Noise model {facts['model']}: {', '.join(known)}."
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the user should know, one sentence each."""
-        return (
-            *self.noise.warnings,
-            *self.recording.problems,
-            *self._remarks(),
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON-able facts."""
-        points = self.points
-        return {
-            "channel": self.name,
-            "noise": {
-                **self.noise.as_dict(),
-                "points": {
-                    "mean": points.mean.tolist(),
-                    "variance": points.variance.tolist(),
-                    "count": points.count.tolist(),
-                },
-            },
-            "correlation": self.correlation.as_dict(),
-            "fixed_pattern": {
-                "columns": self.columns and self.columns.as_dict(),
-                "rows": self.rows and self.rows.as_dict(),
-                "hot_pixels": self.hot and self.hot.as_dict(),
-            },
-            "recording": self.recording.as_dict(),
-            "warnings": list(self.warnings),
-            "hole": list(self.hole),
-            "verdict": self.verdict,
-        }
-
-    def _doubt(self) -> str:
-        axes = (self.correlation.x, self.correlation.y)
-        reasons = dict.fromkeys(one.reason for one in axes if one.reason)
-        return "; ".join(reasons)
-
-    def _remarks(self) -> list[str]:
-        c = self.correlation
-        said = (_axis_remark(one, self.context) for one in (c.z, c.y, c.x))
-        remarks = [remark for remark in said if remark]
-        for pattern, what in ((self.columns, "columns"), (self.rows, "rows")):
-            if pattern is not None and pattern.found:
-                remarks.append(
-                    f"the {what} have a fixed pattern of {pattern.rms:.3g} grey values "
-                    f"rms ({pattern.share:.1%} of the noise)."
-                )
-        if self.hot is not None and len(self.hot.positions):
-            remarks.append(
-                f"{len(self.hot.positions)} hot pixel(s) stand out in most planes."
-            )
-        return remarks
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Diagnosis:
-    """The noise of a stack, channel by channel.
-
-    Parameters
-    ----------
-    name
-        Name of the stack.
-    axes, shape, dtype
-        What was diagnosed.
-    context
-        The axis that ``z`` stands for in correlation and hole.
-    channels
-        One per channel.
-    """
-
-    name: str
-    axes: str
-    shape: tuple[int, ...]
-    dtype: str
-    context: ContextAxis
-    channels: tuple[ChannelDiagnosis, ...]
-
-    @property
-    def hole(self) -> Hole:
-        """The smallest hole (z, y, x) that suits every channel."""
-        z, y, x = (max(sizes) for sizes in zip(*self._holes, strict=True))
-        return z, y, x
-
-    @property
-    def verdict(self) -> str:
-        """One sentence; with several channels, one for each and the hole for all."""
-        if len(self.channels) == 1:
-            return self.channels[0].verdict
-        each = " ".join(f"Channel {one.name}: {one.verdict}" for one in self.channels)
-        return f"{each} Hole for all channels: {_spaced(self.hole)}."
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON-able facts; those of several channels under ``"channels"``."""
-        facts: dict[str, Any] = {
-            "name": self.name,
-            "axes": self.axes,
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            "context": self.context,
-        }
-        parts = [one.as_dict() for one in self.channels]
-        facts |= parts[0] if len(parts) == 1 else {"channels": parts}
-        return facts | {"hole": list(self.hole), "verdict": self.verdict}
-
-    def sentences(self) -> list[str]:
-        """Return the diagnosis for people, one sentence a line."""
-        lines = []
-        for one in self.channels:
-            lead = f"Channel {one.name}: " if len(self.channels) > 1 else ""
-            lines += [lead + one.verdict, lead + one.camera]
-            lines += [lead + words[0].upper() + words[1:] for words in one.warnings]
-        if len(self.channels) > 1:
-            lines.append(f"Hole for all channels: {_spaced(self.hole)}.")
-        return lines
-
-    @property
-    def _holes(self) -> list[Hole]:
-        return [one.hole for one in self.channels]
+_UNITS = (
+    "check the units (gain in grey values per electron, offset in grey values, read "
+    "noise in electrons) and that the stack is as it was recorded"
+)
 
 
 def diagnose_job(
-    source: Any, settings: OpenSettings, cancel: CancelToken | None = None
+    source: Any, settings: DiagnoseSettings, cancel: CancelToken | None = None
 ) -> Job[Diagnosis]:
     """Do the work of `diagnose` as a generator of events."""
     cancel = cancel or CancelToken()
@@ -248,12 +54,15 @@ def diagnose_job(
     count = stack.sizes["C"]
     yield Progress("noise", 0, count + 1, "steps")
     channels = measure_channels([stack], NoiseSettings())
+    given = _given(stack, settings)
+    for note in dict.fromkeys(note for one in given if one for note in one.notes):
+        yield Progress("noise", 0, count + 1, "steps", note)
     found = []
     for index, channel in enumerate(channels):
         cancel.raise_if_cancelled()
         about = f"Looking at the noise of channel {_name(stack, index)}"
         yield Progress("noise", index + 1, count + 1, "steps", about * (count > 1))
-        found.append(_diagnose_channel(stack, index, channel))
+        found.append(_diagnose_channel(stack, index, channel, given[index], cancel))
     yield Progress("noise", 1, 1, "steps")
     context = resolve_context_axis(stack, "auto")
     return Diagnosis(
@@ -261,7 +70,49 @@ def diagnose_job(
     )
 
 
-def _diagnose_channel(stack: Stack, index: int, channel: Channel) -> ChannelDiagnosis:
+def _given(stack: Stack, settings: DiagnoseSettings) -> tuple[GivenNoise | None, ...]:
+    """Hold what the user knows against the stack, channel by channel."""
+    subject = _subject(settings)
+    if not subject and not corrects(settings):
+        return (None,) * stack.sizes["C"]
+    camera = read_camera(settings).of(stack)
+    try:
+        channels, (done,) = measure_corrected([stack], settings, camera)
+    except InputError as error:  # the rest is worth knowing all the same
+        return (GivenNoise(False, str(error)),) * stack.sizes["C"]
+    if not subject:
+        words = "; ".join(done.notes)
+        words = f"{words[:1].upper()}{words[1:]}."
+        return (GivenNoise(None, words, notes=done.notes),) * len(channels)
+    advice = _UNITS if _values(settings) else "noise='auto' fits better"
+    darks = done.dark or (None,) * len(channels)
+    return tuple(
+        hold_against(
+            on_average(one, dark).noise, one.points, subject, advice, done.notes
+        )
+        for one, dark in zip(channels, darks, strict=True)
+    )
+
+
+def _subject(settings: DiagnoseSettings) -> str:
+    """Return what was given that can be held against the stack, empty if nothing."""
+    if _values(settings):
+        return "the given camera values"
+    return f"the rules of {settings.noise} noise" if settings.noise != "auto" else ""
+
+
+def _values(settings: DiagnoseSettings) -> bool:
+    known = (settings.gain, settings.sigma, settings.dark, settings.variance_map)
+    return any(value is not None for value in known)
+
+
+def _diagnose_channel(
+    stack: Stack,
+    index: int,
+    channel: Channel,
+    given: GivenNoise | None,
+    cancel: CancelToken,
+) -> ChannelDiagnosis:
     noise, saturation = channel.noise, channel.saturation
     planes = sample_planes([stack], index)
     recording = inspect_recording(planes, channel.points, saturation)
@@ -287,7 +138,20 @@ def _diagnose_channel(stack: Stack, index: int, channel: Channel) -> ChannelDiag
         columns,
         rows,
         hot_pixels(planes, noise),
+        _drift(stack, index, channel, cancel),
+        given,
     )
+
+
+def _drift(
+    stack: Stack, index: int, channel: Channel, cancel: CancelToken
+) -> Drift | None:
+    """Look along the context axis, in the middle of the other one."""
+    series = _series(stack, index)
+    one = series[len(series) // 2]
+    if one.shape[0] == 1:
+        return None
+    return measure_drift(one, channel.noise, channel.saturation, cancel)
 
 
 def _rounding(noise: NoiseModel, recording: Recording) -> float:
@@ -338,32 +202,3 @@ def _slabs(stack: Stack, channel: int) -> list[NDArray[Any]]:
 
 def _name(stack: Stack, channel: int) -> str:
     return stack.channel_names[channel] if stack.channel_names else str(channel)
-
-
-def _axis_remark(one: AxisCorrelation, context: ContextAxis) -> str:
-    """Say what is worth knowing of one axis beyond the verdict."""
-    axis = context if one.axis == "z" else one.axis
-    if one.fixed > _SLIGHT:
-        return (
-            f"{one.fixed:.1%} of the noise variance stays the same from plane to plane "
-            f"(a fixed pattern of single pixels, or very fine structure)."
-        )
-    if one.reach is None:
-        return f"correlation along {axis} is unknown: {one.reason}."
-    slight = one.values[:1] > (_SLIGHT,) and one.values[0] > 4 * one.errors[0]
-    if one.reach == 0 and slight:
-        return (
-            f"neighbours along {axis} share {one.values[0]:.1%} of the noise, too "
-            f"little to matter."
-        )
-    return ""
-
-
-def _measured(facts: dict[str, Any], name: str) -> str:
-    interval = facts.get(f"{name}_interval")
-    known = f" ({interval[0]:.3g} to {interval[1]:.3g})" if interval else ""
-    return f"{facts[name]:.3g}{known}"
-
-
-def _spaced(hole: Hole) -> str:
-    return " ".join(map(str, hole))

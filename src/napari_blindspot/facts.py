@@ -14,6 +14,7 @@ import torch
 from napari_blindspot._version import __version__
 from napari_blindspot.channels import measure_channels
 from napari_blindspot.config import (
+    CAMERA_FILES,
     BudgetSettings,
     CameraSettings,
     NoiseSettings,
@@ -145,8 +146,9 @@ def _settings(settings: Settings, only: set[str] | None = None) -> dict[str, Any
     facts = settings.model_dump(
         mode="json", include=only, exclude={"model", "overwrite"}
     )
-    if facts.get("dark"):
-        facts["dark"] = Path(facts["dark"]).name
+    for name in CAMERA_FILES:
+        if facts.get(name):
+            facts[name] = Path(facts[name]).name
     return facts
 
 
@@ -156,12 +158,10 @@ def other_correction(model: Model, settings: CameraSettings) -> str:
     now = _settings(settings, set(CameraSettings.model_fields))
     if trained is None:
         return ""
-    # One dark stack is as good as another of the same camera.
     names = [
         name
         for name, value in now.items()
-        if (bool(trained[name]) if name == "dark" else trained[name])
-        != (bool(value) if name == "dark" else value)
+        if _comparable(name, trained.get(name)) != _comparable(name, value)
     ]
     if not names:
         return ""
@@ -169,6 +169,11 @@ def other_correction(model: Model, settings: CameraSettings) -> str:
         f"The model was trained with other settings of {', '.join(names)}: the stack "
         f"and its noise may not fit it; give the same ones as for training"
     )
+
+
+def _comparable(name: str, value: Any) -> Any:
+    """Return what matters of a setting: one calibration is as good as another."""
+    return bool(value) if name in CAMERA_FILES else value
 
 
 def training_facts(

@@ -2,7 +2,8 @@
 
 In a stack as the camera recorded it the noise follows the signal, in dark planes and
 in bright ones. It does not where planes were rescaled afterwards (correction of
-bleaching or of depth), or where the gain was turned up with depth.
+bleaching or of depth), where the gain was turned up with depth, or in a set of images
+that were not recorded alike.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from napari_blindspot.channels import SAMPLE_SIDE
 from napari_blindspot.noise.field import NoiseField
+from napari_blindspot.noise.levels import settle_levels
 from napari_blindspot.noise.samples import plane_level
 from napari_blindspot.planes import middle
 
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from napari_blindspot.normalize import Normalization
     from napari_blindspot.planes import PlaneSeries
     from napari_blindspot.progress import CancelToken
-
-_WINDOW = 5  # planes, of the median that a damaged plane does not move
-_SMOOTH = 1.5  # planes
-_LEAST = 1e-6
 
 
 def noise_fields(
@@ -90,19 +87,13 @@ def plane_levels(
     Returns
     -------
     ndarray
-        (planes,) factor of the variance, smoothed along the series; 1 where a plane
-        tells nothing.
+        (planes,) factor of the variance: smooth along the series where neighbours
+        share their level, each plane's own where they do not (`settle_levels`).
     """
-    levels = np.ones(series.shape[0])
+    levels, errors = np.ones(series.shape[0]), np.ones(series.shape[0])
     y, x = (middle(length, SAMPLE_SIDE) for length in series.shape[1:])
     for plane in range(len(levels)):
         cancel.raise_if_cancelled()
         values = series.read(slice(plane, plane + 1), y, x)[0]
-        level, _ = plane_level(values, noise, saturation)
-        levels[plane] = level
-    steady = ndimage.median_filter(levels, min(_WINDOW, len(levels)), mode="nearest")
-    # As logarithms: bleaching and depth multiply.
-    smooth: NDArray[np.float64] = ndimage.gaussian_filter1d(
-        np.log(np.maximum(steady, _LEAST)), _SMOOTH, mode="nearest"
-    )
-    return np.exp(smooth)
+        levels[plane], errors[plane] = plane_level(values, noise, saturation)
+    return settle_levels(levels, errors)

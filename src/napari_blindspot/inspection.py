@@ -142,10 +142,11 @@ class _Window:
 def _of_window(
     network: BlindSpotNetwork, sampler: CropSampler, place: Place, device: torch.device
 ) -> _Window:
-    seen = sampler.window(place, _SIDE)
+    seen, channel = sampler.window(place, _SIDE), sampler.channel_at(place)
+    kind = torch.tensor([channel], device=device)
     with torch.no_grad(), half_where_it_pays(device):
-        prior = network(torch.from_numpy(seen.maps[None]).to(device))
-    own = prior.of_channel(sampler.sources[place.source].series.channel)
+        prior = network(torch.from_numpy(seen.maps[None]).to(device), kind=kind)
+    own = prior.of_channel(channel)
     mean, variance = (one[0].float().cpu().numpy() for one in own)
     # Of y given its surroundings; with outliers among the noise that is not μ.
     expected, total = mapped(lambda p: p[0], seen.noise).predictive(mean, variance)

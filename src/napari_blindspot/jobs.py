@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindspot.camera_maps import read_camera
 from napari_blindspot.correction import correct
 from napari_blindspot.device import cpu_threads, pick_device
 from napari_blindspot.errors import InputError
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from napari_blindspot.camera_maps import CameraMaps
     from napari_blindspot.config import (
         DenoiseSettings,
         OpenSettings,
@@ -68,11 +70,12 @@ def denoise_job(
     stack = open_with(source, settings)
     _check_outputs(out, stack, settings)
     yield from _tell(stack)
+    camera = read_camera(settings)  # once, for training and for prediction
     if settings.model is not None:
         model = load_model(settings.model)
     else:
-        model = yield from learn([stack], settings, cancel)
-    return (yield from _predict(model, stack, settings, out, cancel))
+        model = yield from learn([stack], settings, camera, cancel)
+    return (yield from _predict(model, stack, settings, camera, out, cancel))
 
 
 def train_job(
@@ -85,7 +88,8 @@ def train_job(
     stacks = [open_with(source, settings) for source in sources]
     for stack in stacks:
         yield from _tell(stack)
-    return (yield from learn(stacks, settings, cancel or CancelToken()))
+    camera = read_camera(settings)
+    return (yield from learn(stacks, settings, camera, cancel or CancelToken()))
 
 
 def predict_job(
@@ -99,13 +103,16 @@ def predict_job(
     stack = open_with(source, settings)
     _check_outputs(out, stack, settings)
     yield from _tell(stack)
-    return (yield from _predict(model, stack, settings, out, cancel or CancelToken()))
+    camera = read_camera(settings)
+    cancel = cancel or CancelToken()
+    return (yield from _predict(model, stack, settings, camera, out, cancel))
 
 
 def _predict(
     model: Model,
     stack: Stack,
     settings: PredictSettings,
+    camera: CameraMaps,
     out: Path | None,
     cancel: CancelToken,
 ) -> Job[Result]:
@@ -114,7 +121,7 @@ def _predict(
     model = match_channels(model, stack)
     if differs := other_correction(model, settings):
         yield Progress("open", 1, 1, "steps", differs)
-    correction = correct(stack, settings, model.noise)
+    correction = correct(stack, settings, model.noise, camera)
     for told in correction.notes:
         yield Progress("open", 1, 1, "steps", told)
     series = _series_for(model, correction.stack)

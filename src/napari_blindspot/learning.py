@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from napari_blindspot.channels import measure_channels, measure_saturation
-from napari_blindspot.correction import Correction, correct, needs_noise
 from napari_blindspot.device import (
     channels_last,
     cpu_threads,
@@ -20,6 +17,7 @@ from napari_blindspot.errors import InputError
 from napari_blindspot.facts import training_facts
 from napari_blindspot.fields import noise_fields
 from napari_blindspot.inspection import inspect
+from napari_blindspot.measuring import measure_corrected, on_average
 from napari_blindspot.methods import get_method
 from napari_blindspot.methods.learned_model import (
     learned_sentence,
@@ -28,8 +26,9 @@ from napari_blindspot.methods.learned_model import (
 )
 from napari_blindspot.model_file import Model
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
+from napari_blindspot.noise.calibrate import NO_POINTS
 from napari_blindspot.noise.estimate import variance_error
-from napari_blindspot.noise.models import Gaussian, Impulse, PoissonGaussian
+from napari_blindspot.noise.models import Gaussian, Impulse
 from napari_blindspot.noise.recalibration import UNCHANGED, Recalibration, recalibrate
 from napari_blindspot.noise.verdict import LEAST_VOXELS, judge_noise, noise_shortfall
 from napari_blindspot.planes import plane_series, resolve_context_axis, usable_context
@@ -43,12 +42,12 @@ from napari_blindspot.training import train_network
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_blindspot.camera_maps import CameraMaps
     from napari_blindspot.channels import Channel
     from napari_blindspot.config import Recipe, TrainSettings
-    from napari_blindspot.correction import DarkMaps
+    from napari_blindspot.correction import Correction
     from napari_blindspot.inspection import Inspected
     from napari_blindspot.networks.blindspot import Hole
-    from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.noise.verdict import Verdict
     from napari_blindspot.planes import ContextAxis, PlaneSeries
     from napari_blindspot.progress import CancelToken, Job
@@ -58,7 +57,10 @@ if TYPE_CHECKING:
 
 
 def learn(
-    stacks: Sequence[Stack], settings: TrainSettings, cancel: CancelToken
+    stacks: Sequence[Stack],
+    settings: TrainSettings,
+    camera: CameraMaps,
+    cancel: CancelToken,
 ) -> Job[Model]:
     """Train one network on stacks that are open and cropped already."""
     method = get_method(settings.method)
@@ -68,7 +70,7 @@ def learn(
     yield Progress("noise", 0, 1, "steps", "Estimating the noise")
     if idle := describe_device(settings.device).warning:
         yield Progress("noise", 0, 1, "steps", idle)
-    channels, corrections = measure_corrected(stacks, settings)
+    channels, corrections = measure_corrected(stacks, settings, camera)
     for note in dict.fromkeys(note for one in corrections for note in one.notes):
         yield Progress("noise", 1, 1, "steps", note)
     yield Progress("noise", 1, 1, "steps", _noise_sentence(channels))
@@ -94,7 +96,7 @@ def learn(
                 trained.network,
                 sampler,
                 index,
-                _on_average(channel, dark),
+                on_average(channel, dark),
                 device,
                 cancel,
             )
@@ -183,69 +185,17 @@ def _may_refine(settings: TrainSettings) -> bool:
     What the user gave stays. With a hole of one voxel the network shares the noise of
     neighbours itself, and differences of neighbours are the better estimate.
     """
-    given = (settings.gain, settings.sigma, settings.outliers, settings.dark)
+    given = (
+        settings.gain,
+        settings.sigma,
+        settings.outliers,
+        settings.dark,
+        settings.variance_map,
+    )
     return (
         max(settings.hole) > 1
         and settings.unknown == "estimate"
         and all(value is None for value in given)
-    )
-
-
-def measure_corrected(
-    stacks: Sequence[Stack], settings: TrainSettings
-) -> tuple[tuple[Channel, ...], list[Correction]]:
-    """Correct the stacks for their camera and measure what is left."""
-    if settings.dark is None and settings.fixed_pattern == "none":
-        return measure_channels(stacks, settings), [Correction(one) for one in stacks]
-    noise = None
-    if needs_noise(settings):
-        noise = tuple(one.noise for one in measure_channels(stacks, settings))
-    corrections = [correct(stack, settings, noise) for stack in stacks]
-    # Saturated voxels are found in the data as recorded, and move with the offset.
-    largest = max(one.largest for one in corrections)
-    saturation = [level - largest for level in measure_saturation(stacks)]
-    channels = measure_channels(
-        [one.stack for one in corrections], settings, saturation
-    )
-    if corrections[0].dark and settings.offset is None and settings.read_noise is None:
-        channels = tuple(
-            replace(channel, noise=with_dark(channel.noise, dark))
-            for channel, dark in zip(channels, corrections[0].dark, strict=True)
-        )
-    return channels, corrections
-
-
-def _on_average(channel: Channel, dark: DarkMaps | None) -> Channel:
-    """Return the channel with the noise of its average pixel, as neighbours show it."""
-    noise = channel.noise
-    if dark is None or not isinstance(noise, PoissonGaussian):
-        return channel
-    more = float(dark.extra.mean(dtype=np.float64))
-    return replace(
-        channel, noise=replace(noise, b=noise.b + more, floor=noise.floor + more)
-    )
-
-
-def with_dark(noise: NoiseModel, dark: DarkMaps) -> NoiseModel:
-    """Return the noise of the quietest pixels, their offset and read noise known.
-
-    The slope stays as it was estimated: a dark stack does not tell the gain.
-    """
-    if isinstance(noise, Impulse):
-        base = with_dark(noise.base, dark)
-        assert isinstance(base, PoissonGaussian)
-        return replace(noise, base=base)
-    if noise.a <= 0:
-        return noise
-    return replace(
-        noise,
-        b=dark.base_variance - noise.a * dark.base_offset,
-        offset=dark.base_offset,
-        read_noise=dark.base_variance**0.5 / noise.a,
-        floor=dark.base_variance,
-        b_interval=None,
-        offset_interval=None,
-        read_noise_interval=None,
     )
 
 
@@ -265,13 +215,16 @@ def _check(
     ]
     found = inspect(network, sampler, mine, device, cancel)
     seen = found.residuals
-    verdict = judge_noise(seen, channel.noise, channel.points)
+    # Planes whose levels differ lie on no common line, each was measured by itself.
+    leveled = any(sampler.sources[number].noise.levels is not None for number in mine)
+    points = NO_POINTS if leveled else channel.points
+    verdict = judge_noise(seen, channel.noise, points)
     if isinstance(channel.noise, Impulse):
         # What stands out there is an outlier, not a prior that was too sure.
         return verdict, UNCHANGED
     factor = None
     if verdict.fallback:
-        factor = noise_shortfall(seen, channel.noise, channel.points, channel.scale)
+        factor = noise_shortfall(seen, channel.noise, points, channel.scale)
     if seen.y.size < LEAST_VOXELS:
         return verdict, UNCHANGED
     error = variance_error(channel.points)
@@ -309,9 +262,11 @@ def _fit_recipe(
     planes = min(one.shape[0] for one in series)
     context = usable_context(planes, wanted)
     changes = {"context": context, "hole": settings.hole}
+    count = series[0].stack.sizes["C"]
     if settings.channels == "joint":
-        changes["channels"] = series[0].stack.sizes["C"]
-        changes["covariance"] = settings.covariance
+        changes |= {"channels": count, "covariance": settings.covariance}
+    else:
+        changes["starts"] = count
     network = recipe.network.model_copy(update=changes)
     note = ""
     if context < wanted:

@@ -32,6 +32,7 @@ def result_methods(provenance: Facts) -> str:
     model = _part(provenance, "model")
     sentences = [
         *_denoised(provenance),
+        *_camera_files(_part(provenance, "settings")),
         *_network(provenance),
         *_training(model, _text(provenance, "version")),
         *_noise(provenance.get("noise")),
@@ -58,6 +59,7 @@ def model_methods(header: Facts) -> str:
     sentences = [
         *_network(header),
         *_training(provenance, ""),
+        *_camera_files(_part(provenance, "noise_settings")),
         *_noise(header.get("noise")),
         *_residual(provenance),
     ]
@@ -73,6 +75,31 @@ def _denoised(provenance: Facts) -> Iterator[str]:
     limits = "" if channel is None else f", channel {channel} alone"
     limits += "" if region is None else f", region {region}"
     yield f"The image {name}{limits} was denoised with {software}."
+
+
+def _camera_files(settings: Facts) -> Iterator[str]:
+    """Say what was taken off before, and which calibration told it."""
+    dark = _text(settings, "dark")
+    maps = [_text(settings, name) for name in ("offset_map", "variance_map")]
+    if dark or all(maps):
+        source = f"the dark stack {dark}" if dark else f"the maps {_listed(maps)}"
+        yield (
+            f"The offset of every camera pixel was subtracted and its read noise taken "
+            f"into account, as told by {source}."
+        )
+    if gain := _text(settings, "gain_map"):
+        yield (
+            f"Every pixel's signal was divided by its relative gain, as told by the "
+            f"map {gain}."
+        )
+    pattern = _text(settings, "fixed_pattern")
+    if pattern in ("columns", "rows"):
+        yield (
+            f"Offsets of whole {pattern}, as far as the image showed them in all "
+            f"planes, were subtracted."
+        )
+    if settings.get("noise_per_plane"):
+        yield "The level of the noise was measured plane by plane."
 
 
 def _network(facts: Facts) -> Iterator[str]:

@@ -24,8 +24,12 @@ from napari_blindspot.noise.models import NoiseModel, PoissonGaussian, noise_fro
 from napari_blindspot.noise.recalibration import Recalibration
 from napari_blindspot.normalize import Normalization
 
-FORMAT = 2
-"""The newest model format this version reads: 2 if channels go together, else 1."""
+FORMAT = 3
+"""The newest model format this version reads.
+
+A file has the lowest that can hold its model: 3 if every channel has a start of its
+own, 2 if channels go together or the noise is no plain camera's, else 1.
+"""
 
 _KEY = "napari_blindspot"
 
@@ -60,6 +64,14 @@ class Model:
     method: str = "bayesian"
     provenance: dict[str, Any] = field(default_factory=dict)
     recalibration: tuple[Recalibration, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.settings.starts not in (1, self.n_channels):
+            raise ValueError(
+                f"a network with {self.settings.starts} starts cannot denoise "
+                f"{self.n_channels} channels one at a time; give it one start, or one "
+                f"for every channel"
+            )
 
     def recalibration_of(self, channel: int) -> Recalibration | None:
         """Return what corrects the prior of a channel, None if nothing does."""
@@ -248,19 +260,24 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return facts
 
 
-def _is_plain(model: Model) -> bool:
-    """Return whether versions before other noise and joint channels can read it."""
-    return model.settings.channels == 1 and all(
+def _lowest_format(model: Model) -> int:
+    """Return the lowest format that can hold the model."""
+    if model.settings.starts > 1:
+        return 3
+    plain = model.settings.channels == 1 and all(
         type(noise) is PoissonGaussian and not noise.counting for noise in model.noise
     )
+    return 1 if plain else 2
 
 
 def _facts(model: Model) -> dict[str, Any]:
     network = model.settings.model_dump()
     if model.settings.channels == 1:  # older versions know no such networks
         del network["channels"], network["covariance"]
+    if model.settings.starts == 1:
+        del network["starts"]
     return {
-        "format": 1 if _is_plain(model) else 2,
+        "format": _lowest_format(model),
         "kind": "teacher",
         "method": model.method,
         "network": network,

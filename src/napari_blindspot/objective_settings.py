@@ -15,7 +15,8 @@ Channels = Literal["each", "joint"]
 Covariance = Literal["full", "diagonal"]
 Unknown = Literal["estimate", "learn"]
 
-_LEARNED = {"gaussian": "sigma", "poisson": "gain", "impulse": "outliers"}
+LEARNED = {"gaussian": "sigma", "poisson": "gain", "impulse": "outliers"}
+"""The one number that can be learned of each kind of noise that has one."""
 
 
 class ObjectiveSettings(Settings):
@@ -85,7 +86,7 @@ def _refuse_for_joint(settings: TrainSettings) -> None:
 
 
 def _refuse_for_learning(settings: TrainSettings) -> None:
-    learned = _LEARNED.get(settings.noise)
+    learned = LEARNED.get(settings.noise)
     if learned is None:
         raise ValueError(
             f"unknown='learn' cannot be used with noise={settings.noise!r}: gain and "
@@ -98,7 +99,7 @@ def _refuse_for_learning(settings: TrainSettings) -> None:
             f"{learned}={known!r} is known, so unknown='learn' has nothing to learn; "
             f"leave one of the two out"
         )
-    for name in ("noise_per_plane", "dark", "low_counts"):
+    for name in ("noise_per_plane", "dark", "variance_map", "low_counts"):
         if getattr(settings, name):
             raise ValueError(
                 f"{name} cannot be used with unknown='learn', which learns one number "

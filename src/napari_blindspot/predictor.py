@@ -159,17 +159,20 @@ class Predictor:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         del missing  # what is there of the other pixels does not depend on it
         with torch.inference_mode():
-            y, prior = self._prior(t)
+            y, prior = self._prior(t, channel)
             recalibration = self.model.recalibration_of(channel)
             mean, std = posterior(y, prior, self._on_device(noise), recalibration)
             return mean.cpu().numpy(), std.cpu().numpy()
 
-    def _prior(self, maps: NDArray[np.float32]) -> tuple[torch.Tensor, Prior]:
+    def _prior(
+        self, maps: NDArray[np.float32], channel: int
+    ) -> tuple[torch.Tensor, Prior]:
         """Return the noisy centre plane and what the network says of it."""
         x = torch.from_numpy(maps).to(self.device)
         x = x.contiguous(memory_format=torch.channels_last)
+        kind = torch.full((len(x),), channel, device=self.device)
         with half_where_it_pays(self.device):
-            prior = self.network(x)
+            prior = self.network(x, kind=kind)
         return self.network.centre(x), prior
 
     def _on_device(self, noise: Likelihood) -> Likelihood:

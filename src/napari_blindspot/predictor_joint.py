@@ -61,7 +61,8 @@ class JointPredictor(Predictor):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         n, planes, channels, rows, columns = t.shape
         with torch.inference_mode():
-            y, prior = self._prior(t.reshape(n, planes * channels, rows, columns))
+            maps = t.reshape(n, planes * channels, rows, columns)
+            y, prior = self._prior(maps, channel)
             gaps = None
             if missing.any():
                 gaps = torch.from_numpy(np.moveaxis(missing, 1, -1).copy()).to(y.device)

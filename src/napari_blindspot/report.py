@@ -10,7 +10,12 @@ from uuid import uuid4
 
 import numpy as np
 
-from napari_blindspot.charts import bars_with_errors, curve, scatter_with_line
+from napari_blindspot.charts import (
+    bars_with_errors,
+    curve,
+    points_with_errors,
+    scatter_with_line,
+)
 from napari_blindspot.errors import InputError, OutputExistsError, RunError
 from napari_blindspot.noise.whiteness import ALARM
 
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_blindspot.diagnosis import ChannelDiagnosis, Diagnosis
+    from napari_blindspot.findings import ChannelDiagnosis, Diagnosis
     from napari_blindspot.noise.fixed_pattern import FixedPattern
     from napari_blindspot.noise.whiteness import AxisCorrelation
 
@@ -143,6 +148,8 @@ def _channel(one: ChannelDiagnosis, several: bool) -> str:
     if several:
         parts.append(f"<h2>Channel {escape(one.name)}</h2>")
         parts.append(f'<p class="verdict">{escape(one.verdict)}</p>')
+    if one.given is not None:
+        parts.append(f"<p>{escape(one.given.sentence)}</p>")
     if one.warnings:
         items = "".join(f"<li>{escape(words)}</li>" for words in one.warnings)
         parts.append(f"<h3>Worth knowing</h3><ul>{items}</ul>")
@@ -151,6 +158,7 @@ def _channel(one: ChannelDiagnosis, several: bool) -> str:
         _mean_variance(one),
         *(_bars(axis, one.context) for axis in _measured(one)),
         *(_pattern(pattern) for pattern in (one.columns, one.rows)),
+        _drift(one),
     ]
     parts.append('<div class="plots">' + "\n".join(filter(None, plots)) + "</div>")
     return "\n".join(parts)
@@ -283,6 +291,37 @@ def _pattern(pattern: FixedPattern | None) -> str:
         svg,
         f"Fixed pattern of the {what}s: {found}; {pattern.rms:.3g} ± "
         f"{pattern.error:.2g} grey values rms, {pattern.share:.1%} of the noise.",
+    )
+
+
+def _drift(one: ChannelDiagnosis) -> str:
+    """Draw the level of the noise plane by plane, and the mean; only if it drifts."""
+    drift = one.drift
+    if drift is None or not drift.found:
+        return ""
+    axis = f"plane along {one.context}"
+    level = points_with_errors(
+        drift.planes,
+        drift.levels,
+        drift.errors,
+        level=1.0,
+        x_label=axis,
+        y_label="noise level (of the model's variance)",
+        title="Noise level of the planes",
+    )
+    mean = curve(
+        drift.means,
+        x=drift.planes,
+        x_label=axis,
+        y_label="mean (grey values)",
+        title="Mean of the planes",
+    )
+    words = drift.sentence[:1].upper() + drift.sentence[1:]
+    return "\n".join(
+        [
+            _figure(level, f"{words} Bars with two standard errors."),
+            _figure(mean, "Mean grey value of the same planes."),
+        ]
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import copy
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindspot.block_cache import BlockCache
 from napari_blindspot.noise.field import joined
 from napari_blindspot.planes import neighbours
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from napari_blindspot.normalize import Normalization
     from napari_blindspot.planes import PlaneSeries
 
-_BLOCK_BYTES = 8 * 2**20
-_LEAST_BLOCK_SIDE = 128
 _LEAST_HELD_OUT = 0.1  # of the voxels of a held-out crop
 _CANDIDATES = 3  # crops looked at for each crop that is drawn towards signal
 
@@ -63,11 +61,14 @@ class Batch:
         (N, S, S) float32, 1 where the centre plane's voxel counts in the loss.
     noise
         Noise of every crop; its parameters are (N, 1, 1) or (N, S, S) float32.
+    kind
+        (N,) int64, the channel that every crop is of.
     """
 
     planes: NDArray[np.float32]
     target: NDArray[np.float32]
     noise: Likelihood
+    kind: NDArray[np.int64]
 
     @property
     def maps(self) -> NDArray[np.float32]:
@@ -113,87 +114,6 @@ class Place:
     x: int
 
 
-class BlockCache:
-    """Recently used blocks of a series' pixels, bounded in bytes.
-
-    Parameters
-    ----------
-    max_bytes
-        Bytes of decoded pixels that are kept.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.n_bytes = 0
-        self._blocks: OrderedDict[Any, NDArray[Any]] = OrderedDict()
-
-    def read(
-        self, key: int, series: PlaneSeries, planes: slice, y: slice, x: slice
-    ) -> NDArray[Any]:
-        """Read a box of `series` (named `key` in the cache), block by block."""
-        block = block_shape(series)
-        box = (planes, y, x)
-        out = np.empty([s.stop - s.start for s in box], series.stack.dtype)
-        grid = [
-            range(s.start // n, (s.stop - 1) // n + 1)
-            for s, n in zip(box, block, strict=True)
-        ]
-        for index in product(*grid):
-            origin = [i * n for i, n in zip(index, block, strict=True)]
-            values = self._block(key, series, index, origin, block)
-            into, outof = [], []
-            for s, start, n in zip(box, origin, values.shape, strict=True):
-                low, high = max(s.start, start), min(s.stop, start + n)
-                into.append(slice(low - s.start, high - s.start))
-                outof.append(slice(low - start, high - start))
-            out[tuple(into)] = values[tuple(outof)]
-        return out
-
-    def _block(
-        self,
-        key: int,
-        series: PlaneSeries,
-        index: tuple[int, ...],
-        origin: list[int],
-        block: tuple[int, int, int],
-    ) -> NDArray[Any]:
-        name = (key, *index)
-        if name in self._blocks:
-            self._blocks.move_to_end(name)
-            return self._blocks[name]
-        stops = [
-            min(start + n, size)
-            for start, n, size in zip(origin, block, series.shape, strict=True)
-        ]
-        planes, y, x = (slice(*pair) for pair in zip(origin, stops, strict=True))
-        values = series.read(planes, y, x)
-        self._blocks[name] = values
-        self.n_bytes += values.nbytes
-        while self.n_bytes > self.max_bytes and len(self._blocks) > 1:
-            _, oldest = self._blocks.popitem(last=False)
-            self.n_bytes -= oldest.nbytes
-        return values
-
-
-def block_shape(series: PlaneSeries) -> tuple[int, int, int]:
-    """Return the block (planes, rows, columns) in which a series is cached.
-
-    It follows the chunks of the source, joined when they are tiny and cut when they
-    are large, so that one block is about 8 MiB at most.
-    """
-    chunks = dict(zip(series.stack.axes, series.stack.data.chunks, strict=True))
-    sides = [
-        max(chunks[axis]) if axis in chunks else 1 for axis in (series.axis, "Y", "X")
-    ]
-    sides[1] = min(max(sides[1], _LEAST_BLOCK_SIDE), series.shape[1])
-    sides[2] = min(max(sides[2], _LEAST_BLOCK_SIDE), series.shape[2])
-    itemsize = series.stack.dtype.itemsize
-    while sides[0] * sides[1] * sides[2] * itemsize > _BLOCK_BYTES:
-        largest = 0 if sides[0] > 1 else 1 + int(sides[2] > sides[1])
-        sides[largest] = -(-sides[largest] // 2)
-    return sides[0], sides[1], sides[2]
-
-
 class CropSampler:
     """Draws training crops, and a fixed set of held-out ones.
 
@@ -234,7 +154,7 @@ class CropSampler:
         self.cache = BlockCache(recipe.cache_bytes)
         self._rng = np.random.default_rng([seed, 1])
         voxels = np.array([np.prod(s.series.shape, dtype=float) for s in sources])
-        self._weights = voxels / voxels.sum()
+        self.weights = voxels / voxels.sum()
 
     def draw(self, count: int | None = None) -> Batch:
         """Draw crops for one training step, some of them towards signal."""
@@ -245,6 +165,22 @@ class CropSampler:
             else:
                 places.append(self._anywhere(self._rng))
         return self._batch(places, held_out=False)
+
+    def of_channel(self, channel: int) -> CropSampler:
+        """Return a sampler that draws from one channel alone.
+
+        Sources, cache and held-out blocks are those of this one.
+        """
+        own = copy.copy(self)
+        own.weights = self._weights_of(channel)
+        return own
+
+    def _weights_of(self, channel: int) -> NDArray[np.float64]:
+        """Return the weights of the sources for draws from one channel alone."""
+        mine = [source.series.channel == channel for source in self.sources]
+        weights: NDArray[np.float64] = np.where(mine, self.weights, 0)
+        weights /= weights.sum()
+        return weights
 
     def held_out(self, count: int = 16) -> Batch:
         """Return fixed crops around held-out blocks; only held-out voxels count."""
@@ -272,8 +208,11 @@ class CropSampler:
             corner.append(min(max(middle - crop // 2, 0), length - crop))
         return Place(place.source, place.plane, *corner)
 
-    def _anywhere(self, rng: np.random.Generator) -> Place:
-        source = int(rng.choice(len(self.sources), p=self._weights))
+    def _anywhere(
+        self, rng: np.random.Generator, weights: NDArray[np.float64] | None = None
+    ) -> Place:
+        weights = self.weights if weights is None else weights
+        source = int(rng.choice(len(self.sources), p=weights))
         planes, height, width = self.sources[source].series.shape
         return Place(
             source,
@@ -286,9 +225,13 @@ class CropSampler:
         """Return the brightest of some crops, in network units.
 
         Whole crops are chosen by their mean; a choice of single voxels by their own
-        noisy value would bias the mean that the network learns.
+        noisy value would bias the mean that the network learns. All are of the same
+        channel, or the one that is brighter on its scale would be seen more often.
         """
-        places = [self._anywhere(self._rng) for _ in range(count)]
+        first = self._anywhere(self._rng)
+        weights = self._weights_of(self.channel_at(first))
+        more = (self._anywhere(self._rng, weights) for _ in range(count - 1))
+        places = [first, *more]
         means = [self.brightness(place) for place in places]
         return places[int(np.argmax(means))]
 
@@ -333,7 +276,12 @@ class CropSampler:
             np.stack([planes for planes, _ in crops]),
             np.stack([target for _, target in crops]),
             self.noise_at(places),
+            np.array([self.channel_at(place) for place in places], np.int64),
         )
+
+    def channel_at(self, place: Place) -> int:
+        """Return the channel that a crop is of."""
+        return self.sources[place.source].series.channel
 
     def noise_at(self, places: Sequence[Place]) -> Likelihood:
         """Return the noise of some crops; its parameters are (N, 1 or S, 1 or S)."""

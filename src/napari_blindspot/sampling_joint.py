@@ -73,8 +73,8 @@ class JointSampler(CropSampler):
         super().__init__(every, context, recipe, stride, seed)
         self.channels = len(places[0])
         # A place is named by the source of its first channel.
-        self._weights[np.arange(len(every)) % self.channels > 0] = 0
-        self._weights /= self._weights.sum()
+        self.weights[np.arange(len(every)) % self.channels > 0] = 0
+        self.weights /= self.weights.sum()
 
     def brightness(self, place: Place) -> float:
         """Return the mean of a crop's centre plane over all channels."""
@@ -111,7 +111,7 @@ class JointSampler(CropSampler):
 
     def _batch(self, places: list[Place], *, held_out: bool) -> JointBatch:
         batch = super()._batch(places, held_out=held_out)
-        return JointBatch(batch.planes, batch.target, batch.noise)
+        return JointBatch(batch.planes, batch.target, batch.noise, batch.kind)
 
     def _held_out(self, place: Place, y: slice, x: slice) -> NDArray[np.bool_]:
         return super()._held_out(self._members(place)[0], y, x)

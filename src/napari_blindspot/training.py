@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from napari_blindspot.noise.likelihood import mapped
 from napari_blindspot.progress import CancelToken, Job, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from napari_blindspot.sampling import Batch, CropSampler
 
     Crop = tuple[Tensor, Tensor, Any]  # planes, target, noise of one channel or several
+    Step = tuple[Tensor, Tensor, Any, Tensor]  # and which channel each crop is of
 
     Refine = Callable[[BlindSpotNetwork], str]
 
@@ -183,7 +184,7 @@ def train_network(
     objective = Objective(network, learner, stop_gradient=stop_gradient)
     trainer = Trainer(objective, recipe, device)
     held_out = sampler.held_out(_HELD_OUT_CROPS)
-    _fit_start(network, StartCrops(trainer, sampler, cancel))
+    _fit_start(network, trainer, sampler, cancel)
     trainer.restart()
     clock, best, step, spent = Clock(recipe), Best(), 0, 0.0
     best.update(0, trainer.score(held_out), trainer.average)  # the blind filter alone
@@ -221,9 +222,20 @@ def train_network(
     )
 
 
-def _fit_start(network: BlindSpotNetwork, crops: Iterable[Crop]) -> None:
-    fit = fit_start if network.settings.channels == 1 else fit_joint_start
-    fit(network, crops)
+def _fit_start(
+    network: BlindSpotNetwork,
+    trainer: Trainer,
+    sampler: CropSampler,
+    cancel: CancelToken,
+) -> None:
+    """Fit every start of the network to crops of what it is the start of."""
+    starts = network.settings.starts
+    if network.settings.channels > 1:
+        fit_joint_start(network, StartCrops(trainer, sampler, cancel))
+        return
+    for kind in range(starts):
+        own = sampler if starts == 1 else sampler.of_channel(kind)
+        fit_start(network, StartCrops(trainer, own, cancel), kind)
 
 
 @dataclass(slots=True)
@@ -304,11 +316,12 @@ class Trainer:
             mapped(torch.from_numpy, batch.likelihood),
         )
 
-    def _on_device(self, batch: Batch) -> Crop:
+    def _on_device(self, batch: Batch) -> Step:
         planes, target, noise = self.on_cpu(batch)
         planes = planes.to(self.device).contiguous(memory_format=torch.channels_last)
         noise = mapped(lambda p: p.to(self.device), noise)
-        return planes, target.to(self.device), noise
+        kind = torch.from_numpy(batch.kind).to(self.device)
+        return planes, target.to(self.device), noise, kind
 
     def _warmth(self, spent: float) -> float:
         """Return the learning rate's factor: a short ramp up, then a cosine to 0."""
@@ -346,4 +359,9 @@ def augment(
     def turned(array: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.rot90(array, turns, (-2, -1)).copy()
 
-    return type(batch)(turned(planes), turned(target), mapped(turned, noise))
+    return replace(
+        batch,
+        planes=turned(planes),
+        target=turned(target),
+        noise=mapped(turned, noise),
+    )

@@ -81,6 +81,27 @@ def open_panel(
 
 
 @pytest.fixture
+def cells(
+    open_panel: Callable[..., Any], pixels: NDArray[np.uint16]
+) -> tuple[Viewer, DenoisePanel]:
+    """A viewer with the small stack as the layer "cells", and its panel."""
+    viewer, panel = open_panel((pixels, {"name": "cells"}))
+    return viewer, panel
+
+
+@pytest.fixture
+def cells_viewer(
+    make_napari_viewer: Callable[..., Viewer],
+    device: Callable[[DeviceReport], None],
+    pixels: NDArray[np.uint16],
+) -> Viewer:
+    """A viewer with the small stack as the layer "cells", no panel opened yet."""
+    viewer = make_napari_viewer()
+    viewer.add_image(pixels, name="cells")
+    return viewer
+
+
+@pytest.fixture
 def notes() -> list[Notification]:
     """The notifications of this test."""
     notification_manager.records.clear()
@@ -92,7 +113,7 @@ def finish(qtbot: QtBot) -> Callable[[DenoisePanel], None]:
     """Run a panel to the end of its job."""
 
     def run_to_end(panel: DenoisePanel) -> None:
-        with qtbot.waitSignal(_ending(panel), timeout=10_000):
+        with qtbot.waitSignal(_ending(panel), timeout=60_000):
             panel.run()
 
     return run_to_end

@@ -35,39 +35,32 @@ def commands() -> CommandRegistry:
 
 
 def test_palette_command_opens_the_panel_and_runs_there(
-    make_napari_viewer: Callable[..., Viewer],
-    device: Callable[[DeviceReport], None],
+    cells_viewer: Viewer,
     core: SteeredCore,
     pixels: NDArray[np.uint16],
     qtbot: QtBot,
 ) -> None:
-    viewer = make_napari_viewer()
-    viewer.add_image(pixels, name="cells")
-    viewer.add_image(pixels + 1, name="other")
-    viewer.layers.selection = {viewer.layers["cells"]}
+    cells_viewer.add_image(pixels + 1, name="other")
+    cells_viewer.layers.selection = {cells_viewer.layers["cells"]}
     get_app_model().commands.execute_command(FAST)
-    qtbot.waitUntil(lambda: "cells denoised" in viewer.layers, timeout=10_000)
+    qtbot.waitUntil(lambda: "cells denoised" in cells_viewer.layers, timeout=10_000)
     _, settings, out = core.calls[0]
     assert settings.quality == "fast"
     assert out is None
 
 
 def test_a_second_command_waits_for_the_first(
-    make_napari_viewer: Callable[..., Viewer],
-    device: Callable[[DeviceReport], None],
+    cells_viewer: Viewer,
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     qtbot: QtBot,
 ) -> None:
     core.gate.clear()
-    viewer = make_napari_viewer()
-    viewer.add_image(pixels, name="cells")
     execute = get_app_model().commands.execute_command
     execute(FAST)
     execute("napari-blindspot.denoise_best")
     assert "already" in notification_manager.records[-1].message
     core.gate.set()
-    qtbot.waitUntil(lambda: "cells denoised" in viewer.layers, timeout=10_000)
+    qtbot.waitUntil(lambda: "cells denoised" in cells_viewer.layers, timeout=10_000)
     assert len(core.calls) == 1
 
 
@@ -117,18 +110,14 @@ def test_without_window_errors_are_raised(
 
 
 def test_options_reach_the_panel(
-    make_napari_viewer: Callable[..., Viewer],
-    device: Callable[[DeviceReport], None],
+    cells_viewer: Viewer,
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     qtbot: QtBot,
 ) -> None:
     from napari_blindspot._napari.commands import denoise_fast
 
-    viewer = make_napari_viewer()
-    viewer.add_image(pixels, name="cells")
-    denoise_fast(viewer, {"minutes": 2.0, "seed": 3})
-    qtbot.waitUntil(lambda: "cells denoised" in viewer.layers, timeout=10_000)
+    denoise_fast(cells_viewer, {"minutes": 2.0, "seed": 3})
+    qtbot.waitUntil(lambda: "cells denoised" in cells_viewer.layers, timeout=10_000)
     settings = core.calls[0][1]
     assert (settings.minutes, settings.quality, settings.seed) == (2.0, None, 3)
 
@@ -155,21 +144,17 @@ def test_command_diagnoses_in_the_tab(
 
 
 def test_diagnosing_waits_for_a_run(
-    make_napari_viewer: Callable[..., Viewer],
-    device: Callable[[DeviceReport], None],
+    cells_viewer: Viewer,
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     qtbot: QtBot,
 ) -> None:
     core.gate.clear()
-    viewer = make_napari_viewer()
-    viewer.add_image(pixels, name="cells")
     execute = get_app_model().commands.execute_command
     execute(FAST)
     execute(DIAGNOSE)
     assert "at work on a layer already" in notification_manager.records[-1].message
     core.gate.set()
-    qtbot.waitUntil(lambda: "cells denoised" in viewer.layers, timeout=10_000)
+    qtbot.waitUntil(lambda: "cells denoised" in cells_viewer.layers, timeout=10_000)
 
 
 def test_command_diagnoses_in_a_viewer_without_window(

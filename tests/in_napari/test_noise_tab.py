@@ -120,6 +120,31 @@ def test_correlation_plot_shows_bars_errors_and_the_alarm_line(
     assert errors[2].opts["height"] / 4 == pytest.approx(found.x.errors[:LAGS])
 
 
+def test_level_plot_is_shown_where_planes_were_rescaled(
+    open_panel: Callable[..., Any], camera: Phantom, qtbot: QtBot
+) -> None:
+    fade = np.exp(-np.arange(12) / 8)[:, None, None]
+    signal = (camera.truth - camera.offset) / camera.gain * fade
+    rng = np.random.default_rng(6)
+    noisy = rng.poisson(signal) + rng.normal(0, camera.read_noise, signal.shape)
+    rescaled = camera.gain * noisy / fade + camera.offset
+    _, panel = open_panel((camera.noisy, ZYX), (rescaled.astype(np.float32), ZYX))
+    tab = panel.noise_tab
+    found = outcome_of(tab, qtbot).channels[0].drift
+    assert found.found
+    assert not tab.levels.isHidden()
+    x, y = named(tab.levels)["levels"].getData()
+    assert x == pytest.approx(found.planes)
+    assert y == pytest.approx(found.levels)
+    assert "the planes were rescaled" in tab.notes.value
+    lowest, highest = min(found.levels), max(found.levels)
+    assert f"{lowest:.2g} to {highest:.2g} of the model" in tab.figures.value
+    panel.layer.value = panel.layer.choices[0]
+    assert not outcome_of(tab, qtbot).channels[0].drift.found
+    assert tab.levels.isHidden()
+    assert "Noise level from plane to plane: as the signal says" in tab.figures.value
+
+
 def test_diagnosing_again_replaces_the_plots(
     open_panel: Callable[..., Any], camera: Phantom, qtbot: QtBot
 ) -> None:

@@ -36,12 +36,12 @@ def test_panel_opens_from_the_manifest_and_gets_its_viewer(
 
 
 def test_run_adds_the_denoised_layer(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
     pixels: NDArray[np.uint16],
     finish: Callable[[DenoisePanel], None],
 ) -> None:
-    viewer, panel = open_panel((pixels, {"name": "cells"}))
+    viewer, panel = cells
     results = []
     panel.finished.connect(results.append)
     finish(panel)
@@ -59,23 +59,21 @@ def test_run_adds_the_denoised_layer(
 
 
 def test_the_work_runs_off_the_gui_thread(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     finish: Callable[[DenoisePanel], None],
 ) -> None:
-    _, panel = open_panel((pixels, {}))
+    _, panel = cells
     finish(panel)
     assert core.thread is not threading.main_thread()
 
 
 def test_uncertainty_becomes_a_layer_below(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     finish: Callable[[DenoisePanel], None],
 ) -> None:
-    viewer, panel = open_panel((pixels, {"name": "cells"}))
+    viewer, panel = cells
     panel.form.output.uncertainty.value = True
     finish(panel)
     assert [layer.name for layer in viewer.layers] == [
@@ -86,13 +84,12 @@ def test_uncertainty_becomes_a_layer_below(
 
 
 def test_widgets_are_locked_and_a_second_run_cannot_start(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     qtbot: QtBot,
 ) -> None:
     core.gate.clear()
-    _, panel = open_panel((pixels, {}))
+    _, panel = cells
     panel.run()
     qtbot.waitUntil(core.begun.is_set)
     panel.run()
@@ -110,13 +107,12 @@ def test_widgets_are_locked_and_a_second_run_cannot_start(
 
 
 def test_progress_is_shown_while_running(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     qtbot: QtBot,
 ) -> None:
     core.gate.clear()
-    _, panel = open_panel((pixels, {}))
+    _, panel = cells
     panel.run()
     qtbot.waitUntil(
         lambda: panel.progress.value > 0 and "Training" in panel.stage.value
@@ -125,13 +121,12 @@ def test_progress_is_shown_while_running(
 
 
 def test_cancel_stops_the_job_and_adds_nothing(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     qtbot: QtBot,
 ) -> None:
     core.gate.clear()
-    viewer, panel = open_panel((pixels, {}))
+    viewer, panel = cells
     errors = []
     panel.failed.connect(errors.append)
     panel.run()
@@ -152,15 +147,14 @@ def test_cancel_stops_the_job_and_adds_nothing(
     ],
 )
 def test_an_error_for_the_user_is_one_sentence(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     finish: Callable[[DenoisePanel], None],
     notes: list[Notification],
     error: Exception,
 ) -> None:
     core.error = error
-    viewer, panel = open_panel((pixels, {}))
+    viewer, panel = cells
     finish(panel)
     assert [note.message for note in notes] == [str(error)]
     assert notes[0].severity == NotificationSeverity.ERROR
@@ -169,15 +163,14 @@ def test_an_error_for_the_user_is_one_sentence(
 
 
 def test_an_unexpected_error_says_what_to_do_and_logs_the_rest(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     finish: Callable[[DenoisePanel], None],
     notes: list[Notification],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     core.error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    _, panel = open_panel((pixels, {}))
+    _, panel = cells
     with caplog.at_level(logging.ERROR, "napari_blindspot"):
         finish(panel)
     assert len(notes) == 1
@@ -188,12 +181,11 @@ def test_an_unexpected_error_says_what_to_do_and_logs_the_rest(
 
 
 def test_after_a_failure_the_next_run_succeeds(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     finish: Callable[[DenoisePanel], None],
 ) -> None:
-    viewer, panel = open_panel((pixels, {}))
+    viewer, panel = cells
     core.error = InputError("Not this time.")
     finish(panel)
     core.error = None
@@ -221,7 +213,7 @@ def test_a_new_layer_can_be_chosen_at_once(
 
 
 def test_a_result_too_large_for_memory_asks_for_a_file(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
     pixels: NDArray[np.uint16],
     notes: list[Notification],
@@ -233,7 +225,7 @@ def test_a_result_too_large_for_memory_asks_for_a_file(
         available = pixels.size * 4 * 4 - 1
 
     monkeypatch.setattr("psutil.virtual_memory", Memory)
-    _, panel = open_panel((pixels, {}))
+    _, panel = cells
     panel.run()
     assert "name an output file" in notes[-1].message
     assert not core.calls
@@ -298,19 +290,15 @@ def test_a_device_in_order_is_not_shouted(
 
 
 def test_closing_the_panel_cancels_the_run_and_forgets_the_panel(
-    make_napari_viewer: Callable[..., Viewer],
-    device: Callable[[DeviceReport], None],
+    cells_viewer: Viewer,
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     qtbot: QtBot,
 ) -> None:
-    viewer = make_napari_viewer()
-    viewer.add_image(pixels)
     core.gate.clear()
-    panel = viewer.window.add_plugin_dock_widget("napari-blindspot", "Denoise")[1]
+    panel = cells_viewer.window.add_plugin_dock_widget("napari-blindspot", "Denoise")[1]
     panel.run()
     qtbot.waitUntil(core.begun.is_set)
-    viewer.window.remove_dock_widget(panel.native)
+    cells_viewer.window.remove_dock_widget(panel.native)
     qtbot.waitUntil(core.closed.is_set)
     remembered = weakref.ref(panel)
     del panel
@@ -320,18 +308,14 @@ def test_closing_the_panel_cancels_the_run_and_forgets_the_panel(
 
 
 def test_closing_the_viewer_cancels_the_run(
-    make_napari_viewer: Callable[..., Viewer],
-    device: Callable[[DeviceReport], None],
+    cells_viewer: Viewer,
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     qtbot: QtBot,
 ) -> None:
     core.gate.clear()
-    viewer = make_napari_viewer()
-    viewer.add_image(pixels)
-    _, panel = viewer.window.add_plugin_dock_widget("napari-blindspot", "Denoise")
+    _, panel = cells_viewer.window.add_plugin_dock_widget("napari-blindspot", "Denoise")
     panel.run()
     qtbot.waitUntil(core.begun.is_set)
-    viewer.close()
+    cells_viewer.close()
     qtbot.waitUntil(core.closed.is_set)
     qtbot.wait(100)

@@ -10,9 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    import numpy as np
+    from napari import Viewer
     from napari.utils.notifications import Notification
-    from numpy.typing import NDArray
     from steered_core import SteeredCore
 
     from napari_blindspot._napari.panel import DenoisePanel
@@ -36,16 +35,15 @@ def _check(sentence: str, *, fits: bool = True) -> dict[str, Any]:
     ],
 )
 def test_the_noise_check_is_shown_and_kept_with_the_layer(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     finish: Callable[[DenoisePanel], None],
     checks: list[dict[str, Any]],
     shown: str,
     alarm: bool,
 ) -> None:
     core.metrics = {"noise_check": checks}
-    viewer, panel = open_panel((pixels, {"name": "cells"}))
+    viewer, panel = cells
     finish(panel)
     assert panel.noise_verdict.value == shown
     assert ("bold" in panel.noise_verdict.native.styleSheet()) == alarm
@@ -54,26 +52,25 @@ def test_the_noise_check_is_shown_and_kept_with_the_layer(
 
 
 def test_noise_that_was_typed_reaches_the_core(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     finish: Callable[[DenoisePanel], None],
 ) -> None:
-    _, panel = open_panel((pixels, {}))
+    _, panel = cells
     noise = panel.form.noise
-    noise.gain.value, noise.offset.value, noise.hole.value = "2.2", "100", "1 3 3"
+    noise.gain.value, noise.offset.value = "2.2", "100"
+    noise.hole.value = (1, 3, 3)
     finish(panel)
     settings = core.calls[0][1]
     assert (settings.gain, settings.offset, settings.hole) == (2.2, 100.0, (1, 3, 3))
 
 
 def test_impossible_noise_is_told_and_nothing_starts(
-    open_panel: Callable[..., Any],
+    cells: tuple[Viewer, DenoisePanel],
     core: SteeredCore,
-    pixels: NDArray[np.uint16],
     notes: list[Notification],
 ) -> None:
-    _, panel = open_panel((pixels, {}))
+    _, panel = cells
     panel.form.noise.gain.value = "-2"
     panel.run()
     assert "gain='-2' cannot be used" in notes[-1].message

@@ -14,7 +14,7 @@ from napari.layers import Image
 
 from napari_blindspot.config import (
     DenoiseSettings,
-    OpenSettings,
+    DiagnoseSettings,
     Quality,
     parse_settings,
 )
@@ -116,7 +116,7 @@ def diagnose_noise(viewer: napari.Viewer) -> None:
 
     from napari_blindspot._napari.diagnosing import diagnose_layer
 
-    diagnosis = run(diagnose_layer(active_image(viewer), OpenSettings()))
+    diagnosis = run(diagnose_layer(active_image(viewer), DiagnoseSettings()))
     show_info(" ".join(diagnosis.sentences()))
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_blindspot.config import OpenSettings
-    from napari_blindspot.diagnosis import Diagnosis
+    from napari_blindspot.config import DiagnoseSettings
+    from napari_blindspot.findings import Diagnosis
     from napari_blindspot.progress import CancelToken, Job
 
 
 def diagnose_layer(
-    layer: Image, settings: OpenSettings, cancel: CancelToken | None = None
+    layer: Image, settings: DiagnoseSettings, cancel: CancelToken | None = None
 ) -> Job[Diagnosis]:
     """Return the job that says what the noise of an image layer is like.
 
@@ -22,7 +22,7 @@ def diagnose_layer(
     layer
         Image layer; only read.
     settings
-        How it is read.
+        How it is read, and what is known of the camera.
     cancel
         Stops the job.
     """

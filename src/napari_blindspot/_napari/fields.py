@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, FileEdit, LineEdit
+from magicgui.widgets import CheckBox, FileEdit, LineEdit, TupleEdit
 from magicgui.widgets.bases import ValueWidget
 
 from napari_blindspot.config import DenoiseSettings
@@ -12,7 +12,7 @@ from napari_blindspot.config import DenoiseSettings
 if TYPE_CHECKING:
     from napari_blindspot.config import Settings
 
-Field = ValueWidget[Any] | FileEdit
+Field = ValueWidget | FileEdit | TupleEdit  # type: ignore[type-arg]
 
 
 def described(name: str, label: str) -> dict[str, Any]:

@@ -14,33 +14,31 @@ from magicgui.widgets import (
     LineEdit,
     SpinBox,
 )
-from magicgui.widgets.bases import ValueWidget, Widget
+from magicgui.widgets.bases import Widget
 
+from napari_blindspot._napari.advanced_form import AdvancedForm
 from napari_blindspot._napari.fields import (
     Field,
     bare,
     check_box,
+    default,
     described,
     help_text,
-    optional_text,
     shown,
 )
 from napari_blindspot._napari.layout import Fold, Rows
-from napari_blindspot._napari.noise_form import NoiseForm, sizes_text
+from napari_blindspot._napari.noise_form import NoiseForm
 from napari_blindspot.config import (
     TRAINING_ONLY,
-    Context,
     DenoiseSettings,
     OutputDtype,
     Quality,
     parse_settings,
 )
 from napari_blindspot.errors import InputError
-from napari_blindspot.methods import METHODS
 
 QUALITIES: tuple[str, ...] = get_args(Quality)
 LIMITS = ("minutes", "steps")
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 class BudgetForm(Rows):
@@ -99,31 +97,6 @@ class OutputForm(Rows):
         )
 
 
-class AdvancedForm(Rows):
-    """What is seldom needed."""
-
-    def __init__(self) -> None:
-        self.method = ComboBox(
-            choices=[(method.title, name) for name, method in METHODS.items()],
-            **described("method", "Method"),
-        )
-        self.context = ComboBox(
-            choices=get_args(Context), **described("context", "Context axis")
-        )
-        self.axes = optional_text("axes", "Axes", empty="of the layer")
-        self.model = FileEdit(
-            mode=FileDialogMode.EXISTING_FILE,
-            filter="*.safetensors",
-            **bare("model", "Model file"),
-        )
-        self.device = ComboBox(choices=DEVICES, **described("device", "Device"))
-        self.seed = SpinBox(min=0, max=2**31 - 1, **described("seed", "Seed"))
-        super().__init__(
-            "advanced",
-            [self.method, self.context, self.axes, self.model, self.device, self.seed],
-        )
-
-
 class DenoiseForm(Container[Widget]):
     """Widgets for `DenoiseSettings`, each under the name of its setting.
 
@@ -159,14 +132,7 @@ class DenoiseForm(Container[Widget]):
         InputError
             Naming the setting that does not fit.
         """
-        quiet = [*self.output, *self.advanced]
-        fields = {one.name: shown(one) for one in quiet if _is_setting(one)}
-        options = {name: value for name, value in fields.items() if value != ""}
-        options |= self.training.given()
-        if "model" in options:  # it brings its training along
-            options = {k: v for k, v in options.items() if k not in TRAINING_ONLY}
-        # What was typed about the noise is never dropped: beside a model it is refused.
-        return parse_settings(DenoiseSettings, **options, **self.noise.given())
+        return parse_settings(DenoiseSettings, **self._given())
 
     def out(self) -> Path | None:
         """Return the output file, None to keep the result in memory."""
@@ -179,13 +145,42 @@ class DenoiseForm(Container[Widget]):
         Raises
         ------
         InputError
-            If the panel has no widget for a setting, or not this choice.
+            If the panel has no widget for a setting, or not this choice, or if the
+            setting has no meaning beside the others.
         """
         for name, value in options.items():
             if name == "quality" or name in LIMITS:
                 self._choose("budget", value if name == "quality" else name)
             if name != "quality":
                 self._choose(name, value)
+        self._refuse_unasked(options)
+
+    def _given(self) -> dict[str, Any]:
+        """Return what the widgets show, by the names of the settings, not checked."""
+        quiet = [*self.output, *self.advanced.plain]
+        fields = {one.name: shown(one) for one in quiet if _is_setting(one)}
+        options = {name: value for name, value in fields.items() if value != ""}
+        options |= self.training.given()
+        if "model" in options:  # it brings its training along
+            options = {k: v for k, v in options.items() if k not in TRAINING_ONLY}
+        # What was chosen on purpose is never dropped: beside a model it is refused.
+        return {**options, **self.noise.given(), **self.advanced.given()}
+
+    def _refuse_unasked(self, options: dict[str, object]) -> None:
+        """Let the settings say why what is hidden now cannot be chosen."""
+        unasked = {
+            name: options[name]
+            for name, widget in self._fields().items()
+            if name in options
+            and options[name] not in (None, default(name))
+            and not self._is_asked(widget)
+        }
+        if unasked:
+            parse_settings(DenoiseSettings, **{**self._given(), **unasked})
+
+    def _is_asked(self, widget: Field) -> bool:
+        forms = (self.noise, self.advanced)
+        return all(form.is_asked(widget) for form in forms if widget in form)
 
     def _choose(self, name: str, value: object) -> None:
         fields = self._fields()
@@ -215,11 +210,9 @@ class DenoiseForm(Container[Widget]):
 
 def _is_setting(widget: Widget) -> TypeGuard[Field]:
     known = DenoiseSettings.model_fields
-    return isinstance(widget, ValueWidget | FileEdit) and widget.name in known
+    return isinstance(widget, get_args(Field)) and widget.name in known
 
 
 def _typed(value: object) -> str:
     """Return a value as it is typed into a text field; None is the default: nothing."""
-    if isinstance(value, tuple | list):
-        return sizes_text(value)
     return "" if value is None else str(value)

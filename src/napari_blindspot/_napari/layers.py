@@ -98,6 +98,23 @@ def source_of(layer: Image, axes: str | None = None) -> Source:
     )
 
 
+def channel_count(layer: Image, axes: str | None = None) -> int:
+    """Return how many channels a layer holds; 1 where its axes cannot be known.
+
+    Parameters
+    ----------
+    layer, axes
+        As for `source_of`.
+    """
+    try:
+        found = find_in_layer(layer)
+        shape = found.pixels.shape
+        letters, _ = resolve_axes(found.axes, shape, axes)
+    except InputError:  # the run will tell
+        return 1
+    return int(shape[letters.index("C")]) if "C" in letters else 1
+
+
 def _canonical_places(axes: str) -> tuple[int, ...]:
     """Return where each dimension stands once they are in the order TCZYX."""
     canonical = sorted(axes, key=AXES.index)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_blindspot.diagnosis import ChannelDiagnosis, Diagnosis
+    from napari_blindspot.drift import Drift
+    from napari_blindspot.findings import ChannelDiagnosis, Diagnosis
     from napari_blindspot.noise.fixed_pattern import FixedPattern, HotPixels
 
 UNKNOWN = "unknown"
@@ -30,6 +31,7 @@ def noise_figures(channel: ChannelDiagnosis) -> dict[str, str]:
         "Column pattern": _pattern(channel.columns),
         "Row pattern": _pattern(channel.rows),
         "Hot pixels": _hot(channel.hot),
+        "Noise level from plane to plane": _level(channel.drift),
         f"Proposed blind spot ({depth} y x)": " ".join(map(str, channel.hole)),
     }
 
@@ -37,6 +39,8 @@ def noise_figures(channel: ChannelDiagnosis) -> dict[str, str]:
 def notes_of(diagnosis: Diagnosis, channel: ChannelDiagnosis) -> str:
     """Return what is worth knowing of one channel, one sentence a line."""
     notes = [words[:1].upper() + words[1:] for words in channel.warnings]
+    if channel.given is not None:
+        notes.insert(0, channel.given.sentence)
     if len(diagnosis.channels) > 1:
         sizes = " ".join(map(str, diagnosis.hole))
         notes.append(f"Blind spot that suits every channel: {sizes}.")
@@ -59,6 +63,14 @@ def _pattern(pattern: FixedPattern | None) -> str:
     if not pattern.found:
         return "none found"
     return f"{pattern.rms:.3g} grey values ({pattern.share:.1%} of the noise)"
+
+
+def _level(drift: Drift | None) -> str:
+    if drift is None or not drift.planes:
+        return f"{UNKNOWN}, too few planes"
+    if not drift.found:
+        return "as the signal says"
+    return f"{min(drift.levels):.2g} to {max(drift.levels):.2g} of the model"
 
 
 def _hot(found: HotPixels | None) -> str:

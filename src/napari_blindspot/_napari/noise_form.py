@@ -5,26 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, get_args
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import ComboBox, FileEdit, LineEdit
+from magicgui.widgets import ComboBox, FileEdit, TupleEdit
+from qtpy.QtWidgets import QAbstractSpinBox
 
 from napari_blindspot._napari.fields import (
     bare,
     check_box,
     default,
     described,
-    help_text,
     optional_text,
     shown,
 )
 from napari_blindspot._napari.layout import Rows
-from napari_blindspot.config import ASKED_BY_NOISE, FixedPattern, NoiseChoice
+from napari_blindspot.config import (
+    ASKED_BY_NOISE,
+    LARGEST_HOLE,
+    FixedPattern,
+    NoiseChoice,
+)
+from napari_blindspot.objective_settings import LEARNED, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari_blindspot._napari.fields import Field
 
 ESTIMATE = "estimate"
+NARROW = "min-width: 30px; padding: 1px 4px;"  # napari asks for 70 px and more
+_ASKED = {**ASKED_BY_NOISE, "unknown": tuple(LEARNED)}
 
 
 class NoiseForm(Rows):
@@ -39,24 +45,24 @@ class NoiseForm(Rows):
         self.read_noise = optional_text("read_noise", "Read noise", empty=ESTIMATE)
         self.sigma = optional_text("sigma", "Sigma", empty=ESTIMATE)
         self.outliers = optional_text("outliers", "Outliers", empty=ESTIMATE)
-        self.low_counts = check_box("low_counts", "Exact photon counting")
-        self.dark = FileEdit(
-            mode=FileDialogMode.EXISTING_FILE, **bare("dark", "Dark stack")
+        self.unknown = ComboBox(
+            choices=get_args(Unknown), **described("unknown", "If unknown")
         )
+        self.low_counts = check_box("low_counts", "Exact photon counting")
+        self.dark = _image_file("dark", "Dark stack")
+        self.offset_map = _image_file("offset_map", "Offset map")
+        self.variance_map = _image_file("variance_map", "Variance map")
+        self.gain_map = _image_file("gain_map", "Gain map")
         self.fixed_pattern = ComboBox(
             choices=get_args(FixedPattern),
             **described("fixed_pattern", "Fixed pattern"),
         )
         self.noise_per_plane = check_box("noise_per_plane", "Noise differs per plane")
-        self.hole = LineEdit(
-            value=sizes_text(default("hole")),
-            name="hole",
-            label="Blind spot",
-            tooltip=help_text("hole"),
-        )
+        self.hole = _hole_edit()
         self._all: tuple[Field, ...] = (
             self.noise, self.gain, self.offset, self.read_noise, self.sigma,
-            self.outliers, self.low_counts, self.dark, self.fixed_pattern,
+            self.outliers, self.unknown, self.low_counts, self.dark, self.offset_map,
+            self.variance_map, self.gain_map, self.fixed_pattern,
             self.noise_per_plane, self.hole,
         )  # fmt: skip
         super().__init__("noise_form", self._all)
@@ -65,29 +71,39 @@ class NoiseForm(Rows):
 
     def given(self) -> dict[str, Any]:
         """Return what was changed, by the names of the settings, not yet checked."""
-        values = {one.name: shown(one) for one in self._all if self._is_asked(one)}
-        values["hole"] = tuple(values["hole"].replace(",", " ").split())
+        values = {one.name: shown(one) for one in self._all if self.is_asked(one)}
         return {
             name: value
             for name, value in values.items()
-            if value not in ("", ()) and not _is_default(name, value)
+            if value not in ("", default(name))
         }
 
-    def _is_asked(self, widget: Field) -> bool:
-        return self.noise.value in ASKED_BY_NOISE.get(widget.name, (self.noise.value,))
+    def is_asked(self, widget: Field) -> bool:
+        """Return whether a setting has a meaning with the kind of noise."""
+        return self.noise.value in _ASKED.get(widget.name, (self.noise.value,))
 
     def _show_asked(self) -> None:
         for widget in self._all:
-            if widget.name in ASKED_BY_NOISE:
-                widget.visible = self._is_asked(widget)
+            if widget.name in _ASKED:
+                widget.visible = self.is_asked(widget)
 
 
-def sizes_text(sizes: Sequence[int]) -> str:
-    """Return the sizes of a blind spot as they are typed: ``"1 1 5"``."""
-    return " ".join(map(str, sizes))
+def _image_file(name: str, label: str) -> FileEdit:
+    return FileEdit(mode=FileDialogMode.EXISTING_FILE, **bare(name, label))
 
 
-def _is_default(name: str, value: Any) -> bool:
-    if name == "hole":
-        return sizes_text(value) == sizes_text(default(name))
-    return bool(value == default(name))
+def _hole_edit() -> TupleEdit:
+    """Return three boxes that step from one odd size to the next.
+
+    They step by the arrow keys and the wheel: with buttons they were wider than a dock.
+    """
+    edit = TupleEdit(
+        **described("hole", "Blind spot zyx"),
+        options={"min": 1, "max": LARGEST_HOLE, "step": 2},
+    )
+    edit.margins = (0, 0, 0, 0)
+    for axis, box in zip("zyx", edit, strict=True):
+        box.tooltip = f"Along {axis}. {edit.tooltip}"
+        box.native.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+        box.native.setStyleSheet(NARROW)
+    return edit

@@ -17,8 +17,8 @@ from napari_blindspot._napari.fields import shown
 from napari_blindspot._napari.job_panel import JobPanel
 from napari_blindspot._napari.layout import Rows, wrapped_text
 from napari_blindspot._napari.noise_figures import figures_text, notes_of
-from napari_blindspot._napari.plots import CorrelationPlot, MeanVariancePlot
-from napari_blindspot.config import OpenSettings, parse_settings
+from napari_blindspot._napari.plots import CorrelationPlot, LevelPlot, MeanVariancePlot
+from napari_blindspot.config import DiagnoseSettings, parse_settings
 from napari_blindspot.errors import BlindspotError, InputError
 from napari_blindspot.report import write_report
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from magicgui.widgets.bases import Widget
 
-    from napari_blindspot.diagnosis import ChannelDiagnosis, Diagnosis
+    from napari_blindspot.findings import ChannelDiagnosis, Diagnosis
     from napari_blindspot.progress import CancelToken, Job
 
 HINT = (
@@ -95,7 +95,7 @@ class NoiseTab(JobPanel):
                 "layer is empty; open an image or choose an image layer first."
             )
         axes = shown(self._axes) or None
-        return diagnose_layer(layer, parse_settings(OpenSettings, axes=axes), token)
+        return diagnose_layer(layer, parse_settings(DiagnoseSettings, axes=axes), token)
 
     def _show(self, diagnosis: Diagnosis) -> Diagnosis:
         self._diagnosis = diagnosis
@@ -118,6 +118,7 @@ class NoiseTab(JobPanel):
         self.figures.value = figures_text(channel)
         self.mean_variance.show_channel(channel)
         self.correlation.show_channel(channel)
+        self.levels.show_channel(channel)
 
     def _enable(self) -> None:
         super()._enable()
@@ -159,8 +160,10 @@ class NoiseTab(JobPanel):
         )
         self.findings.margins = (0, 0, 0, 0)
         self.mean_variance, self.correlation = MeanVariancePlot(), CorrelationPlot()
+        self.levels = LevelPlot()
         layout: Any = self.findings.native.layout()
-        for native in (self.mean_variance, self.correlation, self.figures.native):
+        plots = (self.mean_variance, self.correlation, self.levels)
+        for native in (*plots, self.figures.native):
             layout.addWidget(native)
         self.findings.visible = False
         self.append(self.findings)

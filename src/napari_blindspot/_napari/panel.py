@@ -14,10 +14,16 @@ from psygnal import Signal
 from qtpy.QtWidgets import QTabWidget
 
 from napari_blindspot._napari.denoising import denoise_layer
+from napari_blindspot._napari.fields import shown
 from napari_blindspot._napari.form import DenoiseForm
 from napari_blindspot._napari.job import start_job
 from napari_blindspot._napari.job_panel import JobPanel
-from napari_blindspot._napari.layers import add_layers, noise_verdict, verdict
+from napari_blindspot._napari.layers import (
+    add_layers,
+    channel_count,
+    noise_verdict,
+    verdict,
+)
 from napari_blindspot._napari.layout import Rows, scrolled, wrapped_text
 from napari_blindspot._napari.noise_tab import NoiseTab
 from napari_blindspot.device import describe_device
@@ -72,10 +78,13 @@ class DenoisePanel(JobPanel):
         self.tabs = QTabWidget()
         self._add_tabs()
         self.layer.changed.connect(self._enable)
+        self.layer.changed.connect(self._offer_channels)
+        self.form.advanced.axes.changed.connect(self._offer_channels)
         self.form.advanced.device.changed.connect(self._ask_device)
         self.noise_tab.hole_chosen.connect(self._use_hole)
         self.native_parent_changed.connect(self._on_reparented)
         self._enable()
+        self._offer_channels()
         self._ask_device()
 
     def settings(self) -> DenoiseSettings:
@@ -94,7 +103,8 @@ class DenoisePanel(JobPanel):
         Raises
         ------
         InputError
-            If the panel has no widget for a setting, or not this choice.
+            If the panel has no widget for a setting, or not this choice, or if the
+            setting has no meaning beside the others.
         """
         self.form.set_options(**options)
 
@@ -154,6 +164,11 @@ class DenoisePanel(JobPanel):
         super()._enable()
         self.layer.enabled = self.form.enabled = not self.running
         self.run_button.enabled = not self.running and self.layer.value is not None
+
+    def _offer_channels(self) -> None:
+        layer, axes = self.layer.value, shown(self.form.advanced.axes) or None
+        several = layer is not None and channel_count(layer, axes) > 1
+        self.form.advanced.offer_channels(several)
 
     def _use_hole(self, hole: Hole) -> None:
         self.set_options(hole=hole)

@@ -11,7 +11,7 @@ from napari_blindspot.noise.whiteness import ALARM, LAGS
 from napari_blindspot.report import half_band as half_band
 
 if TYPE_CHECKING:
-    from napari_blindspot.diagnosis import ChannelDiagnosis
+    from napari_blindspot.findings import ChannelDiagnosis
     from napari_blindspot.noise.whiteness import AxisCorrelation
 
 COLOURS = ("#4fc3f7", "#ffb74d", "#aed581", "#f06292", "#ba68c8", "#fff176")
@@ -134,3 +134,37 @@ class CorrelationPlot(StillPlot):
             for side in (-1, 1)
         ]
         self.setYRange(min(-2 * ALARM, *ends), max(4 * ALARM, *ends))
+
+
+class LevelPlot(StillPlot):
+    """Noise level of the planes, where it drifts: points with two standard errors."""
+
+    def __init__(self) -> None:
+        super().__init__("noise level (of the model)", "plane")
+
+    def show_channel(self, channel: ChannelDiagnosis) -> None:
+        """Draw one channel in place of what was drawn before."""
+        self.clear()
+        drift = channel.drift
+        self.setVisible(drift is not None and drift.found)
+        if drift is None or not drift.found:
+            return
+        self.setLabel("bottom", f"plane along {channel.context}")
+        x, level, error = (
+            np.array(part, float) for part in (drift.planes, drift.levels, drift.errors)
+        )
+        dashed = pg.mkPen("#ff6b5e", style=pg.QtCore.Qt.PenStyle.DashLine)
+        self.addLine(y=1.0, pen=dashed)
+        self.addItem(
+            pg.ErrorBarItem(x=x, y=level, height=4 * error, pen=pg.mkPen("gray"))
+        )
+        self.plot(
+            x,
+            level,
+            pen=None,
+            symbol="o",
+            symbolSize=5,
+            symbolPen=None,
+            symbolBrush=COLOURS[0],
+            name="levels",
+        )

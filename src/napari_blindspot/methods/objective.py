@@ -54,7 +54,9 @@ class Objective(nn.Module):
         own = [{"params": list(self.network.parameters()), "lr": rate}]
         return own if self.learner is None else [*own, *self.learner.groups(rate)]
 
-    def forward(self, planes: Tensor, target: Tensor, noise: Any) -> Tensor:
+    def forward(
+        self, planes: Tensor, target: Tensor, noise: Any, kind: Tensor | None = None
+    ) -> Tensor:
         """Return the loss of a batch, a scalar.
 
         Parameters
@@ -65,21 +67,25 @@ class Objective(nn.Module):
             (N, Y, X), 1 where the centre plane's voxel counts.
         noise
             Frozen noise of the batch, of one channel or of several together.
+        kind
+            (N,) int64, as the network takes it.
         """
-        score, noise, prior = self._score(planes, target, noise)
+        score, noise, prior = self._score(planes, target, noise, kind)
         if self.learner is None:
             return score
         return score + self.learner.regulariser(noise, prior.mean)
 
-    def score(self, planes: Tensor, target: Tensor, noise: Any) -> Tensor:
+    def score(
+        self, planes: Tensor, target: Tensor, noise: Any, kind: Tensor | None = None
+    ) -> Tensor:
         """Return the negative log-likelihood alone; arguments as of `forward`."""
-        return self._score(planes, target, noise)[0]
+        return self._score(planes, target, noise, kind)[0]
 
     def _score(
-        self, planes: Tensor, target: Tensor, noise: Any
+        self, planes: Tensor, target: Tensor, noise: Any, kind: Tensor | None
     ) -> tuple[Tensor, Any, Prior]:
         with half_where_it_pays(planes.device):
-            prior = self.network(planes)
+            prior = self.network(planes, kind=kind)
             if self.learner is not None:
                 noise = self.learner.likelihood(planes, noise)
         centre = self.network.centre(planes)

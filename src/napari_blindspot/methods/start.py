@@ -32,7 +32,9 @@ _LEAST_SPREAD = 0.02  # of the noise variance: the prior is never certain at fir
 
 
 def fit_start(
-    network: BlindSpotNetwork, crops: Iterable[tuple[Tensor, Tensor, Likelihood]]
+    network: BlindSpotNetwork,
+    crops: Iterable[tuple[Tensor, Tensor, Likelihood]],
+    kind: int = 0,
 ) -> None:
     """Set the network's blind filter and the scales of its answers.
 
@@ -44,6 +46,8 @@ def fit_start(
         Batches of planes (N, 2·context + 1, S, S) in network units, of targets
         (N, S, S), 1 where the centre counts, and of their noise. At 5 photons the
         filter of 60 weights wants half a million voxels.
+    kind
+        Which of the network's starts is set; all crops are of that channel.
 
     Raises
     ------
@@ -61,9 +65,10 @@ def fit_start(
             continue
         voxels = sums.add(*ring_voxels(planes, target, noise, masks))
     if seen == 0:
+        where = "the stack" if network.settings.starts == 1 else f"channel {kind}"
         raise InputError(
-            "no voxel of the stack can be learnt from: what was looked at is missing "
-            "(NaN), infinite or saturated; choose a region or channel with more data."
+            f"no voxel of {where} can be learnt from: what was looked at is missing "
+            f"(NaN), infinite or saturated; choose a region or channel with more data."
         )
     if voxels <= len(masks):
         return  # nothing lies around the hole, so the plain average stays
@@ -71,10 +76,11 @@ def fit_start(
     kernel = sum(
         float(w) * mask / mask.sum() for w, mask in zip(weights, masks, strict=True)
     )
-    network.start.kernel.copy_(torch.as_tensor(kernel)[None])
+    network.start.kernel[kind].copy_(torch.as_tensor(kernel))
     squares, noise_part = sums.squares(weights), sums.noise / voxels
-    network.unit.fill_(squares**0.5)
-    network.spread.fill_(max(squares - noise_part, _LEAST_SPREAD * noise_part) ** 0.5)
+    spread = max(squares - noise_part, _LEAST_SPREAD * noise_part) ** 0.5
+    network.unit.view(-1)[kind].fill_(squares**0.5)
+    network.spread.view(-1)[kind].fill_(spread)
 
 
 @dataclass(slots=True)

@@ -26,19 +26,23 @@ class BlindFilter(nn.Module):
         Neighbour planes on either side; a kernel has ``2·context + 1`` planes.
     channels
         Each is filtered by itself, with a kernel of its own.
+    kinds
+        Kernels of which every image takes one; several with one channel alone.
     """
 
     kernel: Tensor
 
-    def __init__(self, context: int, channels: int = 1) -> None:
+    def __init__(self, context: int, channels: int = 1, kinds: int = 1) -> None:
         super().__init__()
         size = 2 * RADIUS + 1
-        kernel = torch.ones(channels, 2 * context + 1, size, size)
+        kernel = torch.ones(channels * kinds, 2 * context + 1, size, size)
         self.context = context
         self.channels = channels
         self.register_buffer("kernel", kernel / kernel[0].sum())
 
-    def forward(self, planes: Tensor, hole: tuple[int, int, int]) -> Tensor:
+    def forward(
+        self, planes: Tensor, hole: tuple[int, int, int], kind: Tensor | None = None
+    ) -> Tensor:
         """Average the surroundings of every pixel of the centre plane.
 
         Parameters
@@ -48,6 +52,8 @@ class BlindFilter(nn.Module):
             other, the centre plane in the middle.
         hole
             Blind spot (z, y, x), odd sizes.
+        kind
+            (N,) int64, which kernel every image takes; None where there is one.
 
         Returns
         -------
@@ -62,7 +68,11 @@ class BlindFilter(nn.Module):
             inside = torch.ones_like(planes[:1])
             weight = self._correlate(inside, kernel)
             total = self._correlate(planes, kernel)
-        return total / torch.maximum(weight, least[:, None, None])
+        mean = total / torch.maximum(weight, least[:, None, None])
+        if kind is None:
+            return mean
+        # All kernels at once cost less than a convolution for every image.
+        return mean[torch.arange(len(kind), device=kind.device), kind][:, None]
 
     def _correlate(self, planes: Tensor, kernel: Tensor) -> Tensor:
         return functional.conv2d(planes, kernel, padding=RADIUS, groups=self.channels)

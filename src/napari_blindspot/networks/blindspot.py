@@ -40,6 +40,8 @@ from napari_blindspot.networks.precision import full_precision
 from napari_blindspot.networks.unet import LEAK, initialise
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_blindspot.config import NetworkSettings
 
 Hole = tuple[int, int, int]
@@ -101,7 +103,7 @@ class BlindSpotNetwork(nn.Module):
             if context
             else None
         )
-        self.start = BlindFilter(context, channels)
+        self.start = BlindFilter(context, channels, settings.starts)
         seen = 4 * self.halfplane.out_channels + channels
         if self.neighbour is not None:
             seen += self.neighbour.out_channels
@@ -112,9 +114,9 @@ class BlindSpotNetwork(nn.Module):
             nn.LeakyReLU(LEAK, inplace=True),
         )
         self.last = nn.Conv2d(2 * width, answers(settings), 1)
-        one = channels == 1  # then both are plain numbers
-        self.register_buffer("spread", _diagonal(0.1, channels))
-        self.register_buffer("unit", torch.full(() if one else (channels,), 0.1))
+        spread, unit = _first_scales(settings)
+        self.register_buffer("spread", spread)
+        self.register_buffer("unit", unit)
         initialise(self)
         nn.init.zeros_(self.last.weight)  # the first answer is the blind filter's
 
@@ -144,7 +146,9 @@ class BlindSpotNetwork(nn.Module):
         centre = planes[:, self._centre]
         return centre[:, 0] if self.settings.channels == 1 else centre.movedim(1, -1)
 
-    def forward(self, planes: Tensor, hole: Hole | None = None) -> Prior:
+    def forward(
+        self, planes: Tensor, hole: Hole | None = None, kind: Tensor | None = None
+    ) -> Prior:
         """Predict every pixel of the centre plane from what surrounds it.
 
         Parameters
@@ -156,36 +160,76 @@ class BlindSpotNetwork(nn.Module):
             plane next to each other.
         hole
             Blind spot (z, y, x), odd sizes; default: the one it is trained for.
+        kind
+            (N,) int64, which channel every image is of, where each has a start of its
+            own; default: the first.
 
         Returns
         -------
         Prior
             Mean and variance of the clean value, float32.
         """
-        hole = hole or self.settings.hole
-        height, width = planes.shape[-2:]
-        planes = withhold(planes, hole[0] // 2, self.settings.channels)
-        start = self.start(planes, hole)
+        return self.at_holes(planes, [hole or self.settings.hole], kind)[0]
+
+    def at_holes(
+        self, planes: Tensor, holes: Sequence[Hole], kind: Tensor | None = None
+    ) -> list[Prior]:
+        """Predict every pixel at several blind spots.
+
+        What the U-Nets see is computed once; only the shift and the head are repeated
+        (Chen et al. 2024).
+
+        Parameters
+        ----------
+        planes, kind
+            As of `forward`.
+        holes
+            Blind spots (z, y, x) that are alike in z. A size of 0 in y and x is no
+            blind spot: the pixel itself is seen.
+
+        Returns
+        -------
+        list of Prior
+            One for each hole.
+
+        Raises
+        ------
+        ValueError
+            If the holes differ in z, where they hide whole planes of the input.
+        """
+        if len({hole[0] for hole in holes}) != 1:
+            raise ValueError(f"the holes {holes} differ in z")
+        planes = withhold(planes, holes[0][0] // 2, self.settings.channels)
+        if self.settings.starts == 1:
+            kind = None
+        elif kind is None:
+            kind = torch.zeros(len(planes), dtype=torch.long, device=planes.device)
         padded = pad_high(planes, self.stride)
-        maps = [*self._half_planes(padded, hole), *self._neighbours(padded)]
+        looked, around = self._looked(padded), self._neighbours(padded)
+        return [
+            self._answer(planes, [*_past(looked, hole), *around], hole, kind)
+            for hole in holes
+        ]
+
+    def _looked(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """Look along y, then along x, in both directions each; (2·N, maps, …)."""
+        seen = planes[:, self._seen]
+        # A direction and its opposite have the same shape and go through the network
+        # together.
+        y, x = (
+            torch.cat([torch.rot90(seen, turns + half, (-2, -1)) for half in (0, 2)])
+            for turns in (0, 1)
+        )
+        return self.halfplane(y), self.halfplane(x)
+
+    def _answer(
+        self, planes: Tensor, maps: list[Tensor], hole: Hole, kind: Tensor | None
+    ) -> Prior:
+        height, width = planes.shape[-2:]
+        start = self.start(planes, hole, kind)
         maps = [one[..., :height, :width] for one in maps]
         hidden = self.head(torch.cat([*maps, start.to(maps[0].dtype)], dim=1))
-        return self._finish(hidden, start)
-
-    def _half_planes(self, planes: Tensor, hole: Hole) -> list[Tensor]:
-        """Look in four directions, each past the hole."""
-        seen_planes = planes[:, self._seen]
-        maps = []
-        # Along y, then along x: a direction and its opposite have the same shape and
-        # go through the network together.
-        for turns, size in ((0, hole[1]), (1, hole[2])):
-            both = [torch.rot90(seen_planes, turns + half, (-2, -1)) for half in (0, 2)]
-            seen = shift_down(self.halfplane(torch.cat(both)), (size + 1) // 2)
-            maps += [
-                torch.rot90(one, -turns - half, (-2, -1))
-                for one, half in zip(seen.chunk(2), (0, 2), strict=True)
-            ]
-        return maps
+        return self._finish(hidden, start, kind)
 
     def _neighbours(self, planes: Tensor) -> list[Tensor]:
         """Look at the neighbour planes, whole."""
@@ -194,14 +238,15 @@ class BlindSpotNetwork(nn.Module):
         below, above = planes[:, : self._centre.start], planes[:, self._centre.stop :]
         return [self.neighbour(torch.cat([below, above], dim=1))]
 
-    def _finish(self, hidden: Tensor, start: Tensor) -> Prior:
+    def _finish(self, hidden: Tensor, start: Tensor, kind: Tensor | None) -> Prior:
         with full_precision(hidden):
             weight = self.last.weight
             out = functional.conv2d(hidden.to(weight.dtype), weight, self.last.bias)
             if self.settings.channels > 1:
                 return self._finish_jointly(out, start)
-            mean = start[:, 0] + self.unit * out[:, 0]
-            variance = self.spread**2 * functional.softplus(out[:, 1])
+            unit, spread = (_of_kind(one, kind) for one in (self.unit, self.spread))
+            mean = start[:, 0] + unit * out[:, 0]
+            variance = spread**2 * functional.softplus(out[:, 1])
         return Prior(mean, variance + _LEAST_VARIANCE)
 
     def _finish_jointly(self, out: Tensor, start: Tensor) -> Prior:
@@ -219,6 +264,18 @@ class BlindSpotNetwork(nn.Module):
         return Prior(mean, factor.mT @ factor + floor)
 
 
+def _past(looked: tuple[Tensor, Tensor], hole: Hole) -> list[Tensor]:
+    """Shift what was seen along y and x past the hole, and turn it back."""
+    maps = []
+    for turns, (seen, size) in enumerate(zip(looked, hole[1:], strict=True)):
+        past = shift_down(seen, (size + 1) // 2)
+        maps += [
+            torch.rot90(one, -turns - half, (-2, -1))
+            for one, half in zip(past.chunk(2), (0, 2), strict=True)
+        ]
+    return maps
+
+
 def answers(settings: NetworkSettings) -> int:
     """Return how many numbers per pixel the last layer gives.
 
@@ -228,6 +285,22 @@ def answers(settings: NetworkSettings) -> int:
     channels = settings.channels
     above = channels * (channels - 1) // 2 if settings.covariance == "full" else 0
     return 2 * channels + above
+
+
+def _first_scales(settings: NetworkSettings) -> tuple[Tensor, Tensor]:
+    """Return spread and unit as they are before they are measured.
+
+    Plain numbers, or one for every start; of channels together a matrix and a vector.
+    """
+    if settings.channels > 1:
+        return _diagonal(0.1, settings.channels), torch.full((settings.channels,), 0.1)
+    shape = () if settings.starts == 1 else (settings.starts,)
+    return torch.full(shape, 0.1), torch.full(shape, 0.1)
+
+
+def _of_kind(scale: Tensor, kind: Tensor | None) -> Tensor:
+    """Return the number that belongs to every image, (N, 1, 1), or that of all."""
+    return scale if kind is None else scale[kind][:, None, None]
 
 
 def _diagonal(value: float, channels: int) -> Tensor:

@@ -84,10 +84,11 @@ def calibrate(
     noise: NoiseModel = base
     if outliers is not None:
         noise = _with_outliers(base, outliers, settings.outliers)
-    return Calibration(noise, measured.points if measured else _NO_POINTS)
+    return Calibration(noise, measured.points if measured else NO_POINTS)
 
 
-_NO_POINTS = MeanVariance(*(np.empty(0) for _ in range(3)))
+NO_POINTS = MeanVariance(*(np.empty(0) for _ in range(3)))
+"""Of noise that was not measured, or that lies on no line."""
 
 
 def _is_known(settings: NoiseSettings) -> bool:

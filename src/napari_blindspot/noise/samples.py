@@ -180,7 +180,7 @@ def plane_level(
     Returns
     -------
     level, error
-        (1, inf) where the plane tells nothing.
+        The error is relative; (1, inf) where the plane tells nothing.
     """
     if min(plane.shape) < _LEAST_SIDE:
         return 1.0, float("inf")
@@ -194,13 +194,17 @@ def plane_level(
     if samples.level.size < _LEAST_SAMPLES:
         return 1.0, float("inf")
     expected = np.maximum(noise.ordinary.variance(samples.level), 1e-30)
-    size = np.abs(samples.residual) / np.sqrt(expected)
-    middle, high = np.quantile(size, [0.5, 0.9])  # few counts: most differ by nothing
-    kept = samples.chosen(size < _OUTLIER * max(1.4826 * middle, 0.6080 * high))
+    scaled = np.abs(samples.residual) / np.sqrt(expected)
+    middle, high = np.quantile(scaled, [0.5, 0.9])  # few counts: most differ by nothing
+    kept = samples.chosen(scaled < _OUTLIER * max(1.4826 * middle, 0.6080 * high))
     if kept.level.size < _LEAST_SAMPLES:
         return 1.0, float("inf")
     modelled = float(noise.ordinary.variance(kept.mean).mean())
     if modelled <= 0:
         return 1.0, float("inf")
-    error = (2 * SHARED / kept.level.size) ** 0.5
-    return float(np.mean(kept.residual**2)) / modelled, error
+    squares = kept.residual**2
+    size = float(squares.mean())
+    if size <= 0:
+        return 1.0, float("inf")
+    error = (SHARED / squares.size) ** 0.5 * float(squares.std()) / size
+    return size / modelled, error

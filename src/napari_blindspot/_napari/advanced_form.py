@@ -1,0 +1,95 @@
+"""The widgets for what is seldom needed: method, channels, device and the like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from magicgui.types import FileDialogMode
+from magicgui.widgets import ComboBox, FileEdit, SpinBox
+
+from napari_blindspot._napari.fields import (
+    bare,
+    check_box,
+    default,
+    described,
+    optional_text,
+    shown,
+)
+from napari_blindspot._napari.layout import Rows
+from napari_blindspot.config import Context
+from napari_blindspot.methods import METHODS
+from napari_blindspot.objective_settings import Channels, Covariance
+
+if TYPE_CHECKING:
+    from napari_blindspot._napari.fields import Field
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+class AdvancedForm(Rows):
+    """Widgets for what is seldom needed, each under the name of its setting."""
+
+    def __init__(self) -> None:
+        self._several = False
+        self.method = ComboBox(
+            choices=[(method.title, name) for name, method in METHODS.items()],
+            **described("method", "Method"),
+        )
+        self.context = ComboBox(
+            choices=get_args(Context), **described("context", "Context axis")
+        )
+        self.channels = ComboBox(
+            choices=get_args(Channels), **described("channels", "Channels")
+        )
+        self.covariance = ComboBox(
+            choices=get_args(Covariance), **described("covariance", "Covariance")
+        )
+        self.stop_gradient = check_box("stop_gradient", "Noise held in each step")
+        self.axes = optional_text("axes", "Axes", empty="of the layer")
+        self.model = FileEdit(
+            mode=FileDialogMode.EXISTING_FILE,
+            filter="*.safetensors",
+            **bare("model", "Model file"),
+        )
+        self.device = ComboBox(choices=DEVICES, **described("device", "Device"))
+        self.threads = optional_text("threads", "Threads", empty="measured")
+        self.seed = SpinBox(min=0, max=2**31 - 1, **described("seed", "Seed"))
+        self._objective: tuple[Field, ...] = (
+            self.channels,
+            self.covariance,
+            self.stop_gradient,
+        )
+        self.plain: tuple[Field, ...] = (
+            self.method, self.context, self.axes, self.model, self.device,
+            self.threads, self.seed,
+        )  # fmt: skip
+        super().__init__(
+            "advanced", [*self.plain[:2], *self._objective, *self.plain[2:]]
+        )
+        self.channels.changed.connect(self._show_asked)
+        self._show_asked()
+
+    def offer_channels(self, several: bool) -> None:
+        """Show what several channels can do together, where there are several."""
+        self._several = several
+        self._show_asked()
+
+    def given(self) -> dict[str, Any]:
+        """Return what was changed of the objective, by the names of the settings."""
+        asked = {one.name: shown(one) for one in self._objective if self.is_asked(one)}
+        return {name: v for name, v in asked.items() if v != default(name)}
+
+    def is_asked(self, widget: Field) -> bool:
+        """Return whether a setting has a meaning beside the others.
+
+        Channels that were to be joint stay in sight, so that the choice is not lost
+        without a word where the layer has one channel.
+        """
+        joint = self.channels.value == "joint"
+        if widget is self.channels:
+            return self._several or joint
+        return joint if widget is self.covariance else True
+
+    def _show_asked(self) -> None:
+        for widget in (self.channels, self.covariance):
+            widget.visible = self.is_asked(widget)
