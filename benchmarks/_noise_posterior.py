@@ -19,7 +19,7 @@ from napari_blindspot.noise.field import NoiseField
 from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.planes import neighbours, plane_series
 from napari_blindspot.progress import run
-from napari_blindspot.sampling import CropSampler, Place, Source
+from napari_blindspot.training.sampling import CropSampler, Place, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ import torch
 
 import napari_blindspot as nb
 from napari_blindspot.device import describe_device
-from napari_blindspot.fields import plane_levels
+from napari_blindspot.measure.fields import plane_levels
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken
 from napari_blindspot.sample import nuclei_phantom

@@ -22,7 +22,7 @@ import numpy as np
 
 from napari_blindspot.api import describe
 from napari_blindspot.io import open_stack, uncertainty_path
-from napari_blindspot.pictures import before_after, compare
+from napari_blindspot.reporting.pictures import before_after, compare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_blindspot.channels import measure_channels
 from napari_blindspot.config import NoiseSettings, parse_settings
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack
+from napari_blindspot.measure.channels import measure_channels
 from napari_blindspot.noise.calibrate import Calibration, calibrate
 from napari_blindspot.noise.models import (
     Gaussian,

@@ -10,19 +10,19 @@ import pytest
 import tifffile
 
 import napari_blindspot as nb
-from napari_blindspot import camera_maps
-from napari_blindspot.camera_maps import DarkMaps, read_camera
 from napari_blindspot.config import (
     CameraSettings,
     PredictSettings,
     TrainSettings,
     parse_settings,
 )
-from napari_blindspot.correction import correct
 from napari_blindspot.errors import InputError
-from napari_blindspot.fields import noise_fields
 from napari_blindspot.io import open_stack
-from napari_blindspot.measuring import measure_corrected
+from napari_blindspot.measure import camera_maps
+from napari_blindspot.measure.calibrated import measure_corrected
+from napari_blindspot.measure.camera_maps import DarkMaps, read_camera
+from napari_blindspot.measure.correction import correct
+from napari_blindspot.measure.fields import noise_fields
 from napari_blindspot.noise.gain_pattern import gain_seen
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
@@ -355,7 +355,7 @@ def test_the_calibration_is_read_once_for_training_and_prediction(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("napari_blindspot.training._START_VOXELS", 20_000)
+    monkeypatch.setattr("napari_blindspot.training.loop._START_VOXELS", 20_000)
     dark = sensor.dark_file(tmp_path / "dark.tif")
     opened = []
 

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from napari_blindspot import api
 from napari_blindspot.cli import app, main
-from napari_blindspot.cli_show import EventView, fact_lines, json_line
+from napari_blindspot.cli.show import EventView, fact_lines, json_line
 from napari_blindspot.config import DenoiseSettings, Settings, TrainSettings
 from napari_blindspot.errors import Cancelled, InputError, RunError
 from napari_blindspot.progress import Progress
@@ -365,7 +365,7 @@ def test_ctrl_c_ends_with_130_and_cleans_up(noisy_tiff: Path, tmp_path: Path) ->
 
 WAIT_IN_A_COMMAND = """
 import sys, time
-from napari_blindspot.cli_guard import cancel_on_interrupt
+from napari_blindspot.cli.guard import cancel_on_interrupt
 with cancel_on_interrupt():
     print("ready", file=sys.stderr, flush=True)
     end = time.monotonic() + 60

@@ -9,8 +9,8 @@ import pytest
 
 from napari_blindspot import api
 from napari_blindspot.cli import main
-from napari_blindspot.cli_guard import quiet_libraries
-from napari_blindspot.cli_show import fact_lines
+from napari_blindspot.cli.guard import quiet_libraries
+from napari_blindspot.cli.show import fact_lines
 from napari_blindspot.model_file import load_model
 
 if TYPE_CHECKING:

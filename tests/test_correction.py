@@ -11,11 +11,11 @@ from scipy import ndimage
 
 import napari_blindspot as nb
 from napari_blindspot.config import CameraSettings, TrainSettings, parse_settings
-from napari_blindspot.correction import DarkMaps, correct
 from napari_blindspot.errors import InputError
-from napari_blindspot.fields import noise_fields
 from napari_blindspot.io import open_stack
-from napari_blindspot.measuring import measure_corrected
+from napari_blindspot.measure.calibrated import measure_corrected
+from napari_blindspot.measure.correction import DarkMaps, correct
+from napari_blindspot.measure.fields import noise_fields
 from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
@@ -198,7 +198,7 @@ class TestDarkStack:
         dark_file: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("napari_blindspot.training._START_VOXELS", 20_000)
+        monkeypatch.setattr("napari_blindspot.training.loop._START_VOXELS", 20_000)
         half = {"axes": "ZYX", "dark": dark_file, "region": "z=0:3,y=0:48,x=16:64"}
         done = nb.denoise(recorded, steps=1, seed=1, **half)
         again = nb.predict(done.model, recorded, **half)

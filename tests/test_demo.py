@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_blindspot.cli import main
-from napari_blindspot.cli_show import json_line
+from napari_blindspot.cli.show import json_line
 from napari_blindspot.demo import demo_job
 from napari_blindspot.progress import run
 from napari_blindspot.sample import nuclei_phantom

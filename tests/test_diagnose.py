@@ -16,7 +16,7 @@ from scipy import ndimage
 import napari_blindspot as nb
 from napari_blindspot.cli import main
 from napari_blindspot.errors import Cancelled, InputError, OutputExistsError, RunError
-from napari_blindspot.report import report_html
+from napari_blindspot.reporting.report import report_html
 from napari_blindspot.sample import nuclei_phantom
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import napari_blindspot as nb
-from napari_blindspot.charts import points_with_errors
-from napari_blindspot.drift import MOST_PLANES, Drift, measure_drift
 from napari_blindspot.errors import Cancelled
+from napari_blindspot.measure.drift import MOST_PLANES, Drift, measure_drift
 from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken
-from napari_blindspot.report import report_html
+from napari_blindspot.reporting.charts import points_with_errors
+from napari_blindspot.reporting.report import report_html
 from napari_blindspot.stack import Stack
 from noisy import scene
 

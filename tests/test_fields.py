@@ -11,29 +11,29 @@ import torch
 
 import napari_blindspot as nb
 from napari_blindspot.config import Recipe
-from napari_blindspot.correction import Correction, DarkMaps
 from napari_blindspot.errors import Cancelled
-from napari_blindspot.fields import noise_fields, plane_levels
+from napari_blindspot.inference.predictor import Predictor
+from napari_blindspot.inference.stream import stream_prediction
 from napari_blindspot.io import open_sink
+from napari_blindspot.measure.correction import Correction, DarkMaps
+from napari_blindspot.measure.fields import noise_fields, plane_levels
 from napari_blindspot.noise.field import NoiseField, joined
 from napari_blindspot.noise.levels import settle_levels
 from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.noise.models import Gaussian, Impulse, PoissonGaussian
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
-from napari_blindspot.predictor import Predictor
 from napari_blindspot.progress import CancelToken, run
-from napari_blindspot.sampling import CropSampler, Place, Source
 from napari_blindspot.stack import Stack
-from napari_blindspot.stream import stream_prediction
-from napari_blindspot.training import augment
+from napari_blindspot.training.loop import augment
+from napari_blindspot.training.sampling import CropSampler, Place, Source
 from noisy import scene
 from test_prediction import random_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_blindspot.model_file import Model
+    from napari_blindspot.model import Model
     from napari_blindspot.planes import PlaneSeries
 
 INF = float("inf")

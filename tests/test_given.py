@@ -15,7 +15,7 @@ from napari_blindspot.errors import InputError
 from napari_blindspot.noise.estimate import MeanVariance
 from napari_blindspot.noise.given import GivenNoise, hold_against
 from napari_blindspot.noise.models import Gaussian, PoissonGaussian
-from napari_blindspot.report import report_html
+from napari_blindspot.reporting.report import report_html
 from napari_blindspot.sample import nuclei_phantom
 
 if TYPE_CHECKING:

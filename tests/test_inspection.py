@@ -11,7 +11,6 @@ import torch
 import napari_blindspot as nb
 from napari_blindspot.config import Recipe
 from napari_blindspot.facts import other_correction
-from napari_blindspot.inspection import _run, _spread, inspect
 from napari_blindspot.noise.estimate import MeanVariance
 from napari_blindspot.noise.field import NoiseField, joined
 from napari_blindspot.noise.likelihood import Affine, PhotonCounting
@@ -22,7 +21,8 @@ from napari_blindspot.noise.verdict import judge_noise, noise_shortfall
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken
-from napari_blindspot.sampling import CropSampler, Source
+from napari_blindspot.training.inspection import _run, _spread, inspect
+from napari_blindspot.training.sampling import CropSampler, Source
 from networks import random_network
 
 CPU = torch.device("cpu")
@@ -126,7 +126,7 @@ def test_a_file_names_the_dark_stack_without_its_folder(
 
 def test_a_model_without_its_settings_is_not_doubted() -> None:
     from napari_blindspot.config import PredictSettings
-    from napari_blindspot.model_file import Model
+    from napari_blindspot.model import Model
 
     network = random_network(dtype=torch.float32)
     model = Model(network, (Normalization(0, 1),), (Poisson.from_gain(1.0),), "z")

@@ -12,15 +12,17 @@ import torch
 from safetensors import safe_open
 
 import napari_blindspot as nb
-from napari_blindspot import training
 from napari_blindspot.api import denoise_job, describe
 from napari_blindspot.config import DenoiseSettings, parse_settings
 from napari_blindspot.errors import Cancelled, InputError
+from napari_blindspot.inference.predictor_joint import JointPredictor
+from napari_blindspot.inference.stream import stream_prediction
 from napari_blindspot.io import open_stack
 from napari_blindspot.joint import together
 from napari_blindspot.methods.bayesian import posterior
 from napari_blindspot.methods.bayesian_joint import joint_posterior
-from napari_blindspot.model_file import Model, read_header
+from napari_blindspot.model import Model
+from napari_blindspot.model_file import read_header
 from napari_blindspot.networks.blindspot import Prior
 from napari_blindspot.noise.covariance import JointAffine, diagonal
 from napari_blindspot.noise.field import NoiseField
@@ -29,10 +31,9 @@ from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.noise.recalibration import Recalibration
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
-from napari_blindspot.predictor_joint import JointPredictor
 from napari_blindspot.progress import CancelToken, Progress, run
 from napari_blindspot.stack import Stack, VoxelSize
-from napari_blindspot.stream import stream_prediction
+from napari_blindspot.training import loop as training
 from networks import random_network
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 import napari_blindspot as nb
 from napari_blindspot.errors import InputError, ModelFileError, OutputExistsError
-from napari_blindspot.model_file import FORMAT, Model, read_header
+from napari_blindspot.model import Model
+from napari_blindspot.model_file import FORMAT, read_header
 from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.normalize import Normalization
 from networks import random_network

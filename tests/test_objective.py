@@ -10,8 +10,6 @@ import pytest
 import torch
 
 import napari_blindspot as nb
-from napari_blindspot import training
-from napari_blindspot.channels import Channel
 from napari_blindspot.config import (
     NetworkSettings,
     Recipe,
@@ -21,6 +19,7 @@ from napari_blindspot.config import (
 from napari_blindspot.device import channels_last
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack
+from napari_blindspot.measure.channels import Channel
 from napari_blindspot.methods.bayesian import negative_log_likelihood
 from napari_blindspot.methods.learned_model import noise_learner, read_back
 from napari_blindspot.methods.objective import Objective
@@ -38,8 +37,9 @@ from napari_blindspot.noise.models import (
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, run
-from napari_blindspot.sampling import CropSampler, Source
-from napari_blindspot.training import Trained, Trainer, augment, train_network
+from napari_blindspot.training import loop as training
+from napari_blindspot.training.loop import Trained, Trainer, augment, train_network
+from napari_blindspot.training.sampling import CropSampler, Source
 
 if TYPE_CHECKING:
     from napari_blindspot.methods.learned_noise import NoiseLearner

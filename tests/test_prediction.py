@@ -9,15 +9,15 @@ import torch
 
 import napari_blindspot as nb
 from napari_blindspot.errors import Cancelled, InputError, RunError
+from napari_blindspot.inference.predictor import Predictor
+from napari_blindspot.inference.stream import block_shape, stream_prediction
 from napari_blindspot.io import open_sink, open_stack
-from napari_blindspot.model_file import Model
+from napari_blindspot.model import Model
 from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
-from napari_blindspot.predictor import Predictor
 from napari_blindspot.progress import CancelToken, Progress, run
 from napari_blindspot.stack import Stack
-from napari_blindspot.stream import block_shape, stream_prediction
 from napari_blindspot.tiling import Span, Tile
 from networks import random_network
 
@@ -288,7 +288,7 @@ def test_one_plane_that_does_not_fit_is_one_sentence(
 
 
 def test_a_tile_reads_its_mirrored_neighbours(values: np.ndarray) -> None:
-    from napari_blindspot.stream import predict_tile
+    from napari_blindspot.inference.stream import predict_tile
 
     model = random_model(context=2)
     stack = open_stack(values, axes="ZYX")
@@ -303,7 +303,7 @@ def test_a_tile_reads_its_mirrored_neighbours(values: np.ndarray) -> None:
 
 @pytest.mark.parametrize("width", [256, 300])
 def test_expected_psnr_sees_the_whole_image(width: int) -> None:
-    from napari_blindspot.stream import Seen
+    from napari_blindspot.inference.stream import Seen
 
     ramp = np.broadcast_to(
         np.linspace(0, 100, width, dtype=np.float32), (32, 256, width)

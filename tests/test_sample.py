@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from napari_blindspot.errors import InputError, RunError
-from napari_blindspot.pictures import before_after, compare
+from napari_blindspot.reporting.pictures import before_after, compare
 from napari_blindspot.sample import Phantom, nuclei_phantom, unpack_planaria
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from napari_blindspot.block_cache import BlockCache
 from napari_blindspot.config import Recipe
 from napari_blindspot.io import open_stack
 from napari_blindspot.noise.field import NoiseField
 from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
-from napari_blindspot.sampling import CropSampler, Source
 from napari_blindspot.stack import Stack
+from napari_blindspot.training.block_cache import BlockCache
+from napari_blindspot.training.sampling import CropSampler, Source
 
 
 class GuardedArray:

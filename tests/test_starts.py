@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
 import napari_blindspot as nb
-from napari_blindspot import training
 from napari_blindspot.config import (
     NetworkSettings,
     Recipe,
@@ -20,22 +19,24 @@ from napari_blindspot.config import (
     parse_settings,
 )
 from napari_blindspot.errors import InputError, ModelFileError
-from napari_blindspot.inspection import inspect
+from napari_blindspot.inference.predictor import Predictor
+from napari_blindspot.inference.stream import stream_prediction
 from napari_blindspot.io import open_sink, open_stack
-from napari_blindspot.learning import _fit_recipe
 from napari_blindspot.methods.start import fit_start
-from napari_blindspot.model_file import Model, read_header
+from napari_blindspot.model import Model
+from napari_blindspot.model_file import read_header
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.noise.field import NoiseField
 from napari_blindspot.noise.likelihood import Affine, mapped
 from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
-from napari_blindspot.predictor import Predictor
 from napari_blindspot.progress import CancelToken, run
-from napari_blindspot.sampling import CropSampler, Source
-from napari_blindspot.stream import stream_prediction
-from napari_blindspot.training import augment, train_network
+from napari_blindspot.training import loop as training
+from napari_blindspot.training.inspection import inspect
+from napari_blindspot.training.learning import _fit_recipe
+from napari_blindspot.training.loop import augment, train_network
+from napari_blindspot.training.sampling import CropSampler, Source
 from networks import random_network
 
 if TYPE_CHECKING:

@@ -28,9 +28,7 @@ from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, Progress, run
-from napari_blindspot.recipes import RECIPES, choose_recipe
-from napari_blindspot.sampling import Batch, CropSampler, Source
-from napari_blindspot.training import (
+from napari_blindspot.training.loop import (
     Best,
     Clock,
     Trained,
@@ -38,6 +36,8 @@ from napari_blindspot.training import (
     augment,
     train_network,
 )
+from napari_blindspot.training.recipes import RECIPES, choose_recipe
+from napari_blindspot.training.sampling import Batch, CropSampler, Source
 
 if TYPE_CHECKING:
     from napari_blindspot.sample import Phantom

@@ -19,26 +19,27 @@ if TYPE_CHECKING:
         predict,
         train,
     )
-    from napari_blindspot.comparing import compare
-    from napari_blindspot.findings import Diagnosis
     from napari_blindspot.io import open_stack
-    from napari_blindspot.model_file import Model, load_model, save_model
+    from napari_blindspot.model import Model
+    from napari_blindspot.model_file import load_model, save_model
     from napari_blindspot.progress import CancelToken, Progress
     from napari_blindspot.quality import Comparison
-    from napari_blindspot.report import write_report
+    from napari_blindspot.reporting.comparing import compare
+    from napari_blindspot.reporting.findings import Diagnosis
+    from napari_blindspot.reporting.report import write_report
     from napari_blindspot.stack import Stack, VoxelSize
 
 _HOME = {
     "CancelToken": "progress",
     "Comparison": "quality",
-    "Diagnosis": "findings",
-    "Model": "model_file",
+    "Diagnosis": "reporting.findings",
+    "Model": "model",
     "Progress": "progress",
     "Result": "api",
     "Stack": "stack",
     "VoxelSize": "stack",
     "__version__": "_version",
-    "compare": "comparing",
+    "compare": "reporting.comparing",
     "denoise": "api",
     "diagnose": "api",
     "estimate_noise": "api",
@@ -47,7 +48,7 @@ _HOME = {
     "predict": "api",
     "save_model": "model_file",
     "train": "api",
-    "write_report": "report",
+    "write_report": "reporting.report",
 }
 
 __all__ = [

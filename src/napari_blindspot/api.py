@@ -9,8 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_blindspot.channels import measure_channels
-from napari_blindspot.comparing import compare, compare_job
 from napari_blindspot.config import (
     DenoiseSettings,
     DiagnoseSettings,
@@ -20,14 +18,17 @@ from napari_blindspot.config import (
     TrainSettings,
     parse_settings,
 )
-from napari_blindspot.diagnosis import diagnose_job
 from napari_blindspot.facts import Result, describe
-from napari_blindspot.findings import Diagnosis
 from napari_blindspot.jobs import denoise_job, open_with, predict_job, train_job
-from napari_blindspot.model_file import Model, load_model
+from napari_blindspot.measure.channels import measure_channels
+from napari_blindspot.model import Model
+from napari_blindspot.model_file import load_model
 from napari_blindspot.progress import CancelToken, Progress, run
 from napari_blindspot.quality import Comparison
-from napari_blindspot.report import write_report
+from napari_blindspot.reporting.comparing import compare, compare_job
+from napari_blindspot.reporting.diagnosis import diagnose_job
+from napari_blindspot.reporting.findings import Diagnosis
+from napari_blindspot.reporting.report import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

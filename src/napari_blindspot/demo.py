@@ -16,8 +16,8 @@ from napari_blindspot.config import (
 )
 from napari_blindspot.errors import InputError, OutputExistsError
 from napari_blindspot.io import open_stack, uncertainty_path
-from napari_blindspot.pictures import before_after, compare
 from napari_blindspot.quality import compare_stacks
+from napari_blindspot.reporting.pictures import before_after, compare
 from napari_blindspot.sample import Phantom, nuclei_phantom
 
 if TYPE_CHECKING:

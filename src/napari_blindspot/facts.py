@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from napari_blindspot._version import __version__
-from napari_blindspot.channels import measure_channels
 from napari_blindspot.config import (
     CAMERA_FILES,
     BudgetSettings,
@@ -23,6 +22,7 @@ from napari_blindspot.config import (
 from napari_blindspot.device import describe_device, peak_memory_bytes
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack, read_provenance
+from napari_blindspot.measure.channels import measure_channels
 from napari_blindspot.methods_text import model_methods, result_methods
 from napari_blindspot.model_file import read_header
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_blindspot.config import PredictSettings, Recipe, TrainSettings
-    from napari_blindspot.model_file import Model
+    from napari_blindspot.inference.stream import Seen
+    from napari_blindspot.model import Model
     from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.stack import Stack
-    from napari_blindspot.stream import Seen
-    from napari_blindspot.training import Trained
+    from napari_blindspot.training.loop import Trained
 
 
 _NOISE_SETTINGS = (*NoiseSettings.model_fields, "unknown", "stop_gradient")

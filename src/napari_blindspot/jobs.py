@@ -6,13 +6,10 @@ The shell and the panel run these; the functions of `api` run them to their end.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_blindspot.camera_maps import read_camera
-from napari_blindspot.correction import correct
 from napari_blindspot.device import cpu_threads, pick_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import (
@@ -21,27 +18,23 @@ from napari_blindspot.facts import (
     provenance_of,
     run_metrics,
 )
-from napari_blindspot.fields import noise_fields
+from napari_blindspot.inference.matching import match_channels, series_for
+from napari_blindspot.inference.predictor_joint import make_predictor
+from napari_blindspot.inference.stream import block_shape, stream_prediction
 from napari_blindspot.io import check_output, open_sink, open_stack, uncertainty_path
 from napari_blindspot.joint import together
-from napari_blindspot.learning import learn
+from napari_blindspot.measure.camera_maps import read_camera
+from napari_blindspot.measure.correction import correct
+from napari_blindspot.measure.fields import noise_fields
 from napari_blindspot.methods import get_method
-from napari_blindspot.model_file import Model, load_model
-from napari_blindspot.planes import (
-    PlaneSeries,
-    plane_series,
-    resolve_context_axis,
-    usable_context,
-)
-from napari_blindspot.predictor_joint import make_predictor
+from napari_blindspot.model_file import load_model
 from napari_blindspot.progress import CancelToken, Job, Progress
-from napari_blindspot.stream import block_shape, stream_prediction
+from napari_blindspot.training.learning import learn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from napari_blindspot.camera_maps import CameraMaps
     from napari_blindspot.config import (
         DenoiseSettings,
         OpenSettings,
@@ -49,7 +42,10 @@ if TYPE_CHECKING:
         TrainSettings,
     )
     from napari_blindspot.io import Sink
+    from napari_blindspot.measure.camera_maps import CameraMaps
+    from napari_blindspot.model import Model
     from napari_blindspot.noise.field import NoiseField
+    from napari_blindspot.planes import PlaneSeries
     from napari_blindspot.stack import Stack
 
 
@@ -124,7 +120,7 @@ def _predict(
     correction = correct(stack, settings, model.noise, camera)
     for told in correction.notes:
         yield Progress("open", 1, 1, "steps", told)
-    series = _series_for(model, correction.stack)
+    series = series_for(model, correction.stack)
     fields = noise_fields(
         series,
         model.noise,
@@ -179,36 +175,6 @@ def _work(
     return together(series, fields)
 
 
-def match_channels(model: Model, stack: Stack) -> Model:
-    """Return the model with one scale and noise model per channel of the stack.
-
-    Raises
-    ------
-    InputError
-        If the model knows neither one channel nor as many as the stack has.
-    """
-    wanted = stack.sizes["C"]
-    if model.n_channels == wanted:
-        return model
-    if model.settings.channels > 1:
-        raise InputError(
-            f"the model denoises {model.n_channels} channels together but the stack "
-            f"has {wanted}; give a stack of the same channels, all of them, or train "
-            f"with channels='each'."
-        )
-    if model.n_channels == 1:
-        return replace(
-            model,
-            scales=model.scales * wanted,
-            noise=model.noise * wanted,
-            recalibration=model.recalibration * wanted,
-        )
-    raise InputError(
-        f"the model was trained on {model.n_channels} channels but the stack has "
-        f"{wanted}; choose one channel (channel=) for training and for denoising."
-    )
-
-
 def open_with(source: Any, settings: OpenSettings) -> Stack:
     """Open a source as the settings say."""
     return open_stack(
@@ -233,21 +199,6 @@ def _check_outputs(out: Path | None, stack: Stack, settings: PredictSettings) ->
     check_output(out, stack, settings.overwrite)
     if out is not None and settings.uncertainty:
         check_output(uncertainty_path(out), stack, settings.overwrite)
-
-
-def _series_for(model: Model, stack: Stack) -> tuple[PlaneSeries, ...]:
-    context = model.settings.context
-    if context:
-        axis = model.context_axis.upper()
-        planes = stack.sizes[axis]
-        if usable_context(planes, context) < context:
-            raise InputError(
-                f"the model was trained with {context} neighbour planes on either side "
-                f"along {axis}, so it needs at least {2 * context} of them, but the "
-                f"stack ({stack.axes}, shape {stack.shape}) has {planes}; train on "
-                f"this stack instead, or name its axes with axes=."
-            )
-    return plane_series(stack, resolve_context_axis(stack, model.context_axis))
 
 
 def _open_sinks(

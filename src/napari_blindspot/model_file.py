@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from napari_blindspot.errors import (
     OutputExistsError,
     RunError,
 )
+from napari_blindspot.model import Model
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
-from napari_blindspot.noise.models import NoiseModel, PoissonGaussian, noise_from_dict
+from napari_blindspot.noise.models import PoissonGaussian, noise_from_dict
 from napari_blindspot.noise.recalibration import Recalibration
 from napari_blindspot.normalize import Normalization
 
@@ -32,60 +33,6 @@ own, 2 if channels go together or the noise is no plain camera's, else 1.
 """
 
 _KEY = "napari_blindspot"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Model:
-    """A trained teacher with everything that turns its answers into data units.
-
-    Parameters
-    ----------
-    network
-        The blind-spot network, on the CPU.
-    scales
-        Normalisation of each channel it was trained on.
-    noise
-        Noise model of each channel, data units.
-    context_axis
-        ``"z"``, ``"t"`` or ``"none"``: where its neighbour planes lie.
-    method
-        Name of the method it was trained by.
-    provenance
-        Where it comes from: versions, source, seed, steps, held-out score.
-    recalibration
-        Of each channel: factors on the prior variance and the noise that were found
-        after training; empty: none.
-    """
-
-    network: BlindSpotNetwork
-    scales: tuple[Normalization, ...]
-    noise: tuple[NoiseModel, ...]
-    context_axis: str
-    method: str = "bayesian"
-    provenance: dict[str, Any] = field(default_factory=dict)
-    recalibration: tuple[Recalibration, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.settings.starts not in (1, self.n_channels):
-            raise ValueError(
-                f"a network with {self.settings.starts} starts cannot denoise "
-                f"{self.n_channels} channels one at a time; give it one start, or one "
-                f"for every channel"
-            )
-
-    def recalibration_of(self, channel: int) -> Recalibration | None:
-        """Return what corrects the prior of a channel, None if nothing does."""
-        return self.recalibration[channel] if self.recalibration else None
-
-    @property
-    def settings(self) -> NetworkSettings:
-        """The network's shape."""
-        return self.network.settings
-
-    @property
-    def n_channels(self) -> int:
-        """Channels that it knows the scale and noise of."""
-        return len(self.scales)
 
 
 def save_model(model: Model, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -262,7 +209,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 def _lowest_format(model: Model) -> int:
     """Return the lowest format that can hold the model."""
-    if model.settings.starts > 1:
+    if getattr(model.settings, "starts", 1) > 1:
         return 3
     plain = model.settings.channels == 1 and all(
         type(noise) is PoissonGaussian and not noise.counting for noise in model.noise
@@ -274,7 +221,7 @@ def _facts(model: Model) -> dict[str, Any]:
     network = model.settings.model_dump()
     if model.settings.channels == 1:  # older versions know no such networks
         del network["channels"], network["covariance"]
-    if model.settings.starts == 1:
+    if getattr(model.settings, "starts", 1) == 1:
         del network["starts"]
     return {
         "format": _lowest_format(model),

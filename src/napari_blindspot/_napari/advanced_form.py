@@ -17,8 +17,8 @@ from napari_blindspot._napari.fields import (
 )
 from napari_blindspot._napari.layout import Rows
 from napari_blindspot.config import Context
+from napari_blindspot.config.objective import Channels, Covariance
 from napari_blindspot.methods import METHODS
-from napari_blindspot.objective_settings import Channels, Covariance
 
 if TYPE_CHECKING:
     from napari_blindspot._napari.fields import Field

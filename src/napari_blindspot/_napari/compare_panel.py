@@ -17,9 +17,9 @@ from napari_blindspot._napari.figures import channel_figures, table_text
 from napari_blindspot._napari.job_panel import JobPanel
 from napari_blindspot._napari.layers import METADATA_KEY
 from napari_blindspot._napari.layout import Rows, scrolled, wrapped_text
-from napari_blindspot.comparing import compare_job
 from napari_blindspot.config import BinBy, CompareSettings, parse_settings
 from napari_blindspot.errors import InputError
+from napari_blindspot.reporting.comparing import compare_job
 
 if TYPE_CHECKING:
     from magicgui.widgets.bases import Widget

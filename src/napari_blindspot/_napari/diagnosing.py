@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_blindspot.config import DiagnoseSettings
-    from napari_blindspot.findings import Diagnosis
     from napari_blindspot.progress import CancelToken, Job
+    from napari_blindspot.reporting.findings import Diagnosis
 
 
 def diagnose_layer(
@@ -27,6 +27,6 @@ def diagnose_layer(
         Stops the job.
     """
     # Here, in the worker thread: the core brings torch, which takes a second to load.
-    from napari_blindspot.diagnosis import diagnose_job
+    from napari_blindspot.reporting.diagnosis import diagnose_job
 
     return (yield from diagnose_job(layer, settings, cancel))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_blindspot.drift import Drift
-    from napari_blindspot.findings import ChannelDiagnosis, Diagnosis
+    from napari_blindspot.measure.drift import Drift
     from napari_blindspot.noise.fixed_pattern import FixedPattern, HotPixels
+    from napari_blindspot.reporting.findings import ChannelDiagnosis, Diagnosis
 
 UNKNOWN = "unknown"
 

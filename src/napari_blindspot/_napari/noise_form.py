@@ -23,7 +23,7 @@ from napari_blindspot.config import (
     FixedPattern,
     NoiseChoice,
 )
-from napari_blindspot.objective_settings import LEARNED, Unknown
+from napari_blindspot.config.objective import LEARNED, Unknown
 
 if TYPE_CHECKING:
     from napari_blindspot._napari.fields import Field

@@ -20,15 +20,15 @@ from napari_blindspot._napari.noise_figures import figures_text, notes_of
 from napari_blindspot._napari.plots import CorrelationPlot, LevelPlot, MeanVariancePlot
 from napari_blindspot.config import DiagnoseSettings, parse_settings
 from napari_blindspot.errors import BlindspotError, InputError
-from napari_blindspot.report import write_report
+from napari_blindspot.reporting.report import write_report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from magicgui.widgets.bases import Widget
 
-    from napari_blindspot.findings import ChannelDiagnosis, Diagnosis
     from napari_blindspot.progress import CancelToken, Job
+    from napari_blindspot.reporting.findings import ChannelDiagnosis, Diagnosis
 
 HINT = (
     "Measures the noise of the layer above: the camera, whether neighbours share "

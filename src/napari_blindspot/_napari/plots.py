@@ -8,11 +8,11 @@ import numpy as np
 import pyqtgraph as pg
 
 from napari_blindspot.noise.whiteness import ALARM, LAGS
-from napari_blindspot.report import half_band as half_band
+from napari_blindspot.reporting.report import half_band as half_band
 
 if TYPE_CHECKING:
-    from napari_blindspot.findings import ChannelDiagnosis
     from napari_blindspot.noise.whiteness import AxisCorrelation
+    from napari_blindspot.reporting.findings import ChannelDiagnosis
 
 COLOURS = ("#4fc3f7", "#ffb74d", "#aed581", "#f06292", "#ba68c8", "#fff176")
 WIDTH, HEIGHT = 260, 230

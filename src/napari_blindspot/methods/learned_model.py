@@ -16,10 +16,10 @@ from napari_blindspot.noise.field import NoiseField
 from napari_blindspot.noise.models import Gaussian, Impulse, Poisson
 
 if TYPE_CHECKING:
-    from napari_blindspot.channels import Channel
     from napari_blindspot.config import NetworkSettings
+    from napari_blindspot.measure.channels import Channel
     from napari_blindspot.noise.models import NoiseModel
-    from napari_blindspot.sampling import CropSampler
+    from napari_blindspot.training.sampling import CropSampler
 
 
 def noise_learner(channel: Channel, settings: NetworkSettings) -> NoiseLearner:

@@ -6,28 +6,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_blindspot.camera_maps import read_camera
-from napari_blindspot.channels import measure_channels, sample_planes
 from napari_blindspot.config import NoiseSettings
-from napari_blindspot.correction import corrects, pattern_planes
-from napari_blindspot.drift import measure_drift
 from napari_blindspot.errors import InputError
-from napari_blindspot.findings import ChannelDiagnosis, Diagnosis
 from napari_blindspot.jobs import open_with
-from napari_blindspot.measuring import measure_corrected, on_average
+from napari_blindspot.measure.calibrated import measure_corrected, on_average
+from napari_blindspot.measure.camera_maps import read_camera
+from napari_blindspot.measure.channels import measure_channels, sample_planes
+from napari_blindspot.measure.correction import corrects, pattern_planes
+from napari_blindspot.measure.drift import measure_drift
 from napari_blindspot.noise.correlation import noise_correlation
 from napari_blindspot.noise.fixed_pattern import column_pattern, hot_pixels
 from napari_blindspot.noise.given import GivenNoise, hold_against
 from napari_blindspot.noise.recording import inspect_recording
 from napari_blindspot.planes import middle, plane_series, resolve_context_axis
 from napari_blindspot.progress import CancelToken, Job, Progress
+from napari_blindspot.reporting.findings import ChannelDiagnosis, Diagnosis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_blindspot.channels import Channel
     from napari_blindspot.config import DiagnoseSettings
-    from napari_blindspot.drift import Drift
+    from napari_blindspot.measure.channels import Channel
+    from napari_blindspot.measure.drift import Drift
     from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.noise.recording import Recording
     from napari_blindspot.planes import PlaneSeries

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from napari_blindspot.cli_guard import Exit, cancel_on_interrupt, guarded
-from napari_blindspot.cli_options import OUTPUT, REPORT, options_from
-from napari_blindspot.cli_show import (
+from napari_blindspot.cli.guard import Exit, cancel_on_interrupt, guarded
+from napari_blindspot.cli.options import OUTPUT, REPORT, options_from
+from napari_blindspot.cli.show import (
     EventView,
     described_lines,
     fact_lines,
     json_line,
     plain_console,
 )
-from napari_blindspot.cli_usage import PROGRAM, usage_lines
+from napari_blindspot.cli.usage import PROGRAM, usage_lines
 from napari_blindspot.config import (
     CompareSettings,
     DenoiseSettings,
@@ -208,7 +208,7 @@ def compare(
     """
     del debug
     settings = parse_settings(CompareSettings, **options)
-    from napari_blindspot.comparing import compare_job
+    from napari_blindspot.reporting.comparing import compare_job
 
     found = _follow(lambda token: compare_job(result, reference, settings, token))
     _print([json_line(found.as_dict())] if json else found.sentences())
@@ -245,7 +245,7 @@ def diagnose(
     del debug
     settings = parse_settings(DiagnoseSettings, **options)
     from napari_blindspot import api
-    from napari_blindspot.report import check_report_path, write_report
+    from napari_blindspot.reporting.report import check_report_path, write_report
 
     if report is not None:
         check_report_path(report, overwrite=overwrite)

@@ -10,15 +10,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from napari_blindspot.noise_settings import ASKED_BY_NOISE as ASKED_BY_NOISE
-from napari_blindspot.noise_settings import CAMERA_FILES as CAMERA_FILES
-from napari_blindspot.noise_settings import CameraSettings as CameraSettings
-from napari_blindspot.noise_settings import FixedPattern as FixedPattern
-from napari_blindspot.noise_settings import NoiseChoice as NoiseChoice
-from napari_blindspot.noise_settings import NoiseSettings as NoiseSettings
-from napari_blindspot.objective_settings import ObjectiveSettings, refuse_conflicts
-from napari_blindspot.settings import Settings as Settings
-from napari_blindspot.settings import parse_settings as parse_settings
+from napari_blindspot.config.base import Settings as Settings
+from napari_blindspot.config.base import parse_settings as parse_settings
+from napari_blindspot.config.noise import ASKED_BY_NOISE as ASKED_BY_NOISE
+from napari_blindspot.config.noise import CAMERA_FILES as CAMERA_FILES
+from napari_blindspot.config.noise import CameraSettings as CameraSettings
+from napari_blindspot.config.noise import FixedPattern as FixedPattern
+from napari_blindspot.config.noise import NoiseChoice as NoiseChoice
+from napari_blindspot.config.noise import NoiseSettings as NoiseSettings
+from napari_blindspot.config.objective import ObjectiveSettings, refuse_conflicts
 
 Quality = Literal["fast", "balanced", "best"]
 Context = Literal["auto", "z", "t", "none"]

@@ -18,7 +18,7 @@ from napari_blindspot.noise.artefacts import is_padding
 from napari_blindspot.noise.correlation import residual_correlation
 from napari_blindspot.noise.likelihood import mapped
 from napari_blindspot.noise.recalibration import Residuals
-from napari_blindspot.sampling import Place
+from napari_blindspot.training.sampling import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
     from napari_blindspot.noise.whiteness import Correlation
     from napari_blindspot.progress import CancelToken
-    from napari_blindspot.sampling import CropSampler
+    from napari_blindspot.training.sampling import CropSampler
 
 VOXELS = 2_000_000
 """Voxels of each channel that are looked at; a CPU needs some seconds for them."""

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_blindspot.camera_maps import read_camera
-from napari_blindspot.channels import measure_channels, measure_saturation
-from napari_blindspot.correction import Correction, correct, corrects, needs_noise
+from napari_blindspot.measure.camera_maps import read_camera
+from napari_blindspot.measure.channels import measure_channels, measure_saturation
+from napari_blindspot.measure.correction import (
+    Correction,
+    correct,
+    corrects,
+    needs_noise,
+)
 from napari_blindspot.noise.models import Impulse, PoissonGaussian
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_blindspot.camera_maps import CameraMaps, DarkMaps
-    from napari_blindspot.channels import Channel
     from napari_blindspot.config import NoiseSettings
+    from napari_blindspot.measure.camera_maps import CameraMaps, DarkMaps
+    from napari_blindspot.measure.channels import Channel
     from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.stack import Stack
 

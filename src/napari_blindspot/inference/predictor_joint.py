@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_blindspot.inference.predictor import Predictor
 from napari_blindspot.joint import JointField
 from napari_blindspot.methods.bayesian_joint import joint_posterior
-from napari_blindspot.predictor import Predictor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_blindspot.model_file import Model
+    from napari_blindspot.model import Model
 
 _COVARIANCES = 12  # that are alive at the same time, float32
 

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_blindspot.inspection import inspect
 from napari_blindspot.noise.envelope import lower_envelope, refine_by_envelope
 from napari_blindspot.noise.models import PoissonGaussian
+from napari_blindspot.training.inspection import inspect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
 
-    from napari_blindspot.channels import Channel
+    from napari_blindspot.measure.channels import Channel
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
     from napari_blindspot.progress import CancelToken
-    from napari_blindspot.sampling import CropSampler
+    from napari_blindspot.training.sampling import CropSampler
 
 _WORTH_IT = 1.15  # times the variance that was estimated before
 _VOXELS = 500_000

@@ -15,16 +15,15 @@ from napari_blindspot.device import (
 )
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import training_facts
-from napari_blindspot.fields import noise_fields
-from napari_blindspot.inspection import inspect
-from napari_blindspot.measuring import measure_corrected, on_average
+from napari_blindspot.measure.calibrated import measure_corrected, on_average
+from napari_blindspot.measure.fields import noise_fields
 from napari_blindspot.methods import get_method
 from napari_blindspot.methods.learned_model import (
     learned_sentence,
     noise_learner,
     read_back,
 )
-from napari_blindspot.model_file import Model
+from napari_blindspot.model import Model
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.noise.calibrate import NO_POINTS
 from napari_blindspot.noise.estimate import variance_error
@@ -33,27 +32,28 @@ from napari_blindspot.noise.recalibration import UNCHANGED, Recalibration, recal
 from napari_blindspot.noise.verdict import LEAST_VOXELS, judge_noise, noise_shortfall
 from napari_blindspot.planes import plane_series, resolve_context_axis, usable_context
 from napari_blindspot.progress import Progress
-from napari_blindspot.recipes import choose_recipe
-from napari_blindspot.refinement import Refinement
-from napari_blindspot.sampling import Source
-from napari_blindspot.sampling_joint import make_sampler
-from napari_blindspot.training import train_network
+from napari_blindspot.training.inspection import inspect
+from napari_blindspot.training.loop import train_network
+from napari_blindspot.training.recipes import choose_recipe
+from napari_blindspot.training.refinement import Refinement
+from napari_blindspot.training.sampling import Source
+from napari_blindspot.training.sampling_joint import make_sampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_blindspot.camera_maps import CameraMaps
-    from napari_blindspot.channels import Channel
     from napari_blindspot.config import Recipe, TrainSettings
-    from napari_blindspot.correction import Correction
-    from napari_blindspot.inspection import Inspected
+    from napari_blindspot.measure.camera_maps import CameraMaps
+    from napari_blindspot.measure.channels import Channel
+    from napari_blindspot.measure.correction import Correction
     from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.noise.verdict import Verdict
     from napari_blindspot.planes import ContextAxis, PlaneSeries
     from napari_blindspot.progress import CancelToken, Job
-    from napari_blindspot.sampling import CropSampler
     from napari_blindspot.stack import Stack
-    from napari_blindspot.training import Trained
+    from napari_blindspot.training.inspection import Inspected
+    from napari_blindspot.training.loop import Trained
+    from napari_blindspot.training.sampling import CropSampler
 
 
 def learn(

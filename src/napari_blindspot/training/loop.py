@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_blindspot.config import Recipe
     from napari_blindspot.methods.learned_noise import NoiseLearner
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
-    from napari_blindspot.sampling import Batch, CropSampler
+    from napari_blindspot.training.sampling import Batch, CropSampler
 
     Crop = tuple[Tensor, Tensor, Any]  # planes, target, noise of one channel or several
     Step = tuple[Tensor, Tensor, Any, Tensor]  # and which channel each crop is of

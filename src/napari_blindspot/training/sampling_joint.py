@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_blindspot.joint import by_place, channel_axis_last, stacked
-from napari_blindspot.sampling import Batch, CropSampler, Window
+from napari_blindspot.training.sampling import Batch, CropSampler, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_blindspot.config import Recipe
     from napari_blindspot.noise.covariance import JointAffine
     from napari_blindspot.noise.likelihood import Likelihood
-    from napari_blindspot.sampling import Place, Source
+    from napari_blindspot.training.sampling import Place, Source
 
 
 @dataclass(frozen=True, slots=True, eq=False)

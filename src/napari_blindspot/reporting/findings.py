@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_blindspot.drift import Drift
+    from napari_blindspot.measure.drift import Drift
     from napari_blindspot.noise.estimate import MeanVariance
     from napari_blindspot.noise.fixed_pattern import FixedPattern, HotPixels
     from napari_blindspot.noise.given import GivenNoise

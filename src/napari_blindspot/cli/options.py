@@ -19,7 +19,7 @@ from napari_blindspot.config import (
     Settings,
     TrainSettings,
 )
-from napari_blindspot.objective_settings import ObjectiveSettings
+from napari_blindspot.config.objective import ObjectiveSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from napari_blindspot.settings import Settings
+from napari_blindspot.config.base import Settings
 
 if TYPE_CHECKING:
     from napari_blindspot.config import TrainSettings

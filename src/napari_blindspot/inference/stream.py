@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_blindspot.inference.predictor import Predictor
     from napari_blindspot.io import Sink
     from napari_blindspot.joint import JointField
     from napari_blindspot.noise.field import NoiseField
     from napari_blindspot.planes import PlaneSeries
-    from napari_blindspot.predictor import Predictor
 
     Series = PlaneSeries | JointSeries
     Field = NoiseField | JointField

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_blindspot.model_file import Model
+    from napari_blindspot.model import Model
     from napari_blindspot.networks.blindspot import Prior
     from napari_blindspot.noise.likelihood import Likelihood
 

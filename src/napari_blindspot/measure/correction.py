@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_blindspot.camera_maps import CameraMaps, DarkMaps, read_camera
 from napari_blindspot.errors import InputError
+from napari_blindspot.measure.camera_maps import CameraMaps, DarkMaps, read_camera
 from napari_blindspot.noise.fixed_pattern import column_pattern
 from napari_blindspot.noise.gain_pattern import gain_seen
 from napari_blindspot.planes import middle, spread_planes

@@ -10,23 +10,23 @@ from uuid import uuid4
 
 import numpy as np
 
-from napari_blindspot.charts import (
+from napari_blindspot.errors import InputError, OutputExistsError, RunError
+from napari_blindspot.noise.whiteness import ALARM
+from napari_blindspot.reporting.charts import (
     bars_with_errors,
     curve,
     points_with_errors,
     scatter_with_line,
 )
-from napari_blindspot.errors import InputError, OutputExistsError, RunError
-from napari_blindspot.noise.whiteness import ALARM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_blindspot.findings import ChannelDiagnosis, Diagnosis
     from napari_blindspot.noise.fixed_pattern import FixedPattern
     from napari_blindspot.noise.whiteness import AxisCorrelation
+    from napari_blindspot.reporting.findings import ChannelDiagnosis, Diagnosis
 
 _STYLE = """
 body { font-family: system-ui, sans-serif; color: #222; background: #fff;

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from napari_blindspot.settings import Settings
+from napari_blindspot.config.base import Settings
 
 NoiseChoice = Literal["auto", "camera", "gaussian", "poisson", "impulse"]
 FixedPattern = Literal["none", "columns", "rows"]

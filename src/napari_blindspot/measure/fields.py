@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_blindspot.channels import SAMPLE_SIDE
+from napari_blindspot.measure.channels import SAMPLE_SIDE
 from napari_blindspot.noise.field import NoiseField
 from napari_blindspot.noise.levels import settle_levels
 from napari_blindspot.noise.samples import plane_level
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_blindspot.correction import Correction
+    from napari_blindspot.measure.correction import Correction
     from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.normalize import Normalization
     from napari_blindspot.planes import PlaneSeries

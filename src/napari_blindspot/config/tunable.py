@@ -1,0 +1,121 @@
+"""Settings of what can be turned: blind spots, students, strength."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from napari_blindspot.config.base import Settings
+from napari_blindspot.config.students import StudentSize
+
+if TYPE_CHECKING:
+    from napari_blindspot.config import TrainSettings
+
+HoleSize = Annotated[int, Field(ge=1, le=63)]
+HoleSizes = tuple[HoleSize, HoleSize, HoleSize]
+
+
+def refuse_even(name: str, hole: object) -> None:
+    """Refuse a hole that has no centre.
+
+    Raises
+    ------
+    ValueError
+        With the sentence for the user, without its full stop.
+    """
+    if isinstance(hole, tuple) and any(size % 2 == 0 for size in hole):
+        raise ValueError(
+            f"{name}={hole} has an even size; a blind spot has a centre, so give odd "
+            f"sizes such as (1, 1, 1) or (1, 1, 5)"
+        )
+
+
+class HoleSettings(Settings):
+    """The blind spot of the result."""
+
+    hole: HoleSizes | Literal["auto"] | None = Field(
+        None,
+        description="Blind spot z y x in voxels, odd: 1 1 1 for white noise, larger "
+        "where neighbours share their noise; auto: from the noise of the stack. A "
+        "trained model answers for every size. Default: 1 1 1, with method atbsn "
+        "1 3 3.",
+    )
+
+    @model_validator(mode="after")
+    def _hole_is_odd(self) -> Self:
+        refuse_even("hole", self.hole)
+        return self
+
+
+class StrengthSettings(Settings):
+    """How much of the denoising is wanted."""
+
+    strength: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="1: denoised; 0: the noisy image; between them a blend.",
+    )
+
+
+class TunableSettings(HoleSettings):
+    """Blind spot of the training, and whether a student is taught."""
+
+    train_hole: HoleSizes | None = Field(
+        None,
+        description="Blind spot z y x during training; default: that of hole, with "
+        "method atbsn 1 9 9.",
+    )
+
+    @model_validator(mode="after")
+    def _train_hole_is_odd(self) -> Self:
+        refuse_even("train_hole", self.train_hole)
+        if self.train_hole is None or not isinstance(self.hole, tuple):
+            return self
+        if any(
+            large > small
+            for large, small in zip(self.hole, self.train_hole, strict=True)
+        ):
+            raise ValueError(
+                f"hole={self.hole} is larger than train_hole={self.train_hole}; a "
+                f"network answers best for holes up to the one it was trained with, "
+                f"so give a train_hole that holds the hole"
+            )
+        return self
+
+
+class StudentChoice(Settings):
+    """Whether a student does the work."""
+
+    student: StudentSize | Literal["none"] | None = Field(
+        None,
+        description="Teach a small plain network what the trained one says and denoise "
+        "with that, several times faster: tiny, small or full; none: the trained "
+        "network itself. Default: none, with method atbsn small on a CPU, else full.",
+    )
+
+
+def refuse_tuned(settings: TrainSettings) -> None:
+    """Refuse what the method of tunable blind spots cannot do.
+
+    Raises
+    ------
+    ValueError
+        With the sentence for the user, without its full stop.
+    """
+    if settings.method != "atbsn":
+        return
+    given = {
+        "unknown": settings.unknown != "estimate",
+        "stop_gradient": settings.stop_gradient,
+        "low_counts": settings.low_counts,
+    }
+    meaningless = [name for name, is_given in given.items() if is_given]
+    if meaningless:
+        raise ValueError(
+            f"{' and '.join(meaningless)} has no meaning with method='atbsn', which "
+            f"compares absolute values and needs no noise model; leave it out, or use "
+            f"method='bayesian'"
+        )

@@ -1,0 +1,1 @@
+"""From a trained network and a stack to a denoised one: tiles, devices, streams."""

@@ -1,0 +1,1 @@
+"""What is measured of a stack before training: scale, noise, camera, planes."""

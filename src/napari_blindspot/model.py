@@ -1,0 +1,127 @@
+"""A trained model: the network, and what brings its answers into data units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_blindspot.errors import InputError
+from napari_blindspot.networks.student import StudentNetwork
+
+if TYPE_CHECKING:
+    from napari_blindspot.config import NetworkSettings
+    from napari_blindspot.config.students import StudentSettings
+    from napari_blindspot.networks.blindspot import BlindSpotNetwork, Hole
+    from napari_blindspot.noise.models import NoiseModel
+    from napari_blindspot.noise.recalibration import Recalibration
+    from napari_blindspot.normalize import Normalization
+
+Answer = Literal["posterior", "mean"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A trained network with everything that turns its answers into data units.
+
+    Parameters
+    ----------
+    network
+        A teacher, which is a blind-spot network, or a student; on the CPU.
+    scales
+        Normalisation of each channel it was trained on.
+    noise
+        Noise model of each channel, data units.
+    context_axis
+        ``"z"``, ``"t"`` or ``"none"``: where its neighbour planes lie.
+    method
+        Name of the method it was trained by.
+    provenance
+        Where it comes from: versions, source, seed, steps, held-out score.
+    recalibration
+        Of each channel: factors on the prior variance and the noise that were found
+        after training; empty: none.
+    hole
+        Blind spot (z, y, x) at which a teacher answers; default: the one it was
+        trained with. A student has none.
+    answer
+        What a teacher answers: the ``"posterior"`` mean, or the prior ``"mean"``
+        alone, without the voxel's own value and without an uncertainty.
+    """
+
+    network: BlindSpotNetwork | StudentNetwork
+    scales: tuple[Normalization, ...]
+    noise: tuple[NoiseModel, ...]
+    context_axis: str
+    method: str = "bayesian"
+    provenance: dict[str, Any] = field(default_factory=dict)
+    recalibration: tuple[Recalibration, ...] = ()
+    hole: Hole | None = None
+    answer: Answer = "posterior"
+
+    def __post_init__(self) -> None:
+        starts = getattr(self.settings, "starts", 1)
+        if starts not in (1, self.n_channels):
+            raise ValueError(
+                f"a network with {starts} starts cannot denoise "
+                f"{self.n_channels} channels one at a time; give it one start, or one "
+                f"for every channel"
+            )
+
+    @property
+    def is_student(self) -> bool:
+        """Whether the network is a student: plain, without blind spot or posterior."""
+        return isinstance(self.network, StudentNetwork)
+
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether it gives a posterior standard deviation beside its answer."""
+        return not self.is_student and self.answer == "posterior"
+
+    @property
+    def teacher(self) -> BlindSpotNetwork:
+        """The network of a teacher.
+
+        Raises
+        ------
+        InputError
+            If the model is a student.
+        """
+        if isinstance(self.network, StudentNetwork):
+            raise InputError(
+                "the model is a student, which has no blind spot; give the model of "
+                "its teacher, as 'train' writes it."
+            )
+        return self.network
+
+    @property
+    def result_hole(self) -> Hole:
+        """The blind spot at which a teacher answers."""
+        return self.hole or self.teacher.settings.hole
+
+    def at_hole(self, hole: Hole | None) -> Model:
+        """Return a teacher that answers at another hole; None: as it is.
+
+        What was found after training about its prior holds for its own hole alone.
+
+        Raises
+        ------
+        InputError
+            If the model is a student.
+        """
+        if hole is None or hole == self.result_hole:
+            return self
+        return replace(self, hole=hole, recalibration=())
+
+    def recalibration_of(self, channel: int) -> Recalibration | None:
+        """Return what corrects the prior of a channel, None if nothing does."""
+        return self.recalibration[channel] if self.recalibration else None
+
+    @property
+    def settings(self) -> NetworkSettings | StudentSettings:
+        """The network's shape."""
+        return self.network.settings
+
+    @property
+    def n_channels(self) -> int:
+        """Channels that it knows the scale and noise of."""
+        return len(self.scales)

@@ -1,0 +1,1 @@
+"""What people read about a stack or a result: diagnosis, comparison, pictures."""

@@ -1,0 +1,1 @@
+"""From a stack to a trained network: crops, steps, checks, students."""
