@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_blindspot.config import (
     DenoiseSettings,
     DiagnoseSettings,
+    DistillSettings,
     NoiseSettings,
     OpenSettings,
     PredictSettings,
@@ -19,7 +20,14 @@ from napari_blindspot.config import (
     parse_settings,
 )
 from napari_blindspot.facts import Result, describe
-from napari_blindspot.jobs import denoise_job, open_with, predict_job, train_job
+from napari_blindspot.jobs import (
+    denoise_job,
+    distill_job,
+    open_with,
+    predict_job,
+    preview_plane,
+    train_job,
+)
 from napari_blindspot.measure.channels import measure_channels
 from napari_blindspot.model import Model
 from napari_blindspot.model_file import load_model
@@ -31,7 +39,10 @@ from napari_blindspot.reporting.findings import Diagnosis
 from napari_blindspot.reporting.report import write_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from napari_blindspot.noise.models import NoiseModel
 
@@ -48,9 +59,12 @@ __all__ = [
     "describe",
     "diagnose",
     "diagnose_job",
+    "distill",
+    "distill_job",
     "estimate_noise",
     "predict",
     "predict_job",
+    "preview",
     "train",
     "train_job",
     "write_report",
@@ -86,7 +100,8 @@ def denoise(
     **settings
         The fields of `config.DenoiseSettings`: ``quality`` or ``minutes`` or
         ``steps``, ``uncertainty``, ``axes``, ``voxel_size``, ``channel``,
-        ``region``, ``context``, ``hole``, ``method``, ``noise``, ``gain``,
+        ``region``, ``context``, ``hole``, ``train_hole``, ``student``, ``strength``,
+        ``method``, ``noise``, ``gain``,
         ``offset``, ``read_noise``, ``sigma``, ``outliers``, ``low_counts``, ``dark``,
         ``offset_map``, ``variance_map``, ``gain_map``, ``fixed_pattern``,
         ``noise_per_plane``, ``channels``, ``covariance``, ``unknown``,
@@ -142,6 +157,81 @@ def train(
     return run(
         train_job(sources if several else [sources], parsed, cancel), on_progress
     )
+
+
+def distill(
+    model: Model | str | Path,
+    source: Any,
+    *,
+    on_progress: OnProgress | None = None,
+    cancel: CancelToken | None = None,
+    **settings: Any,
+) -> Model:
+    """Teach a small plain network what a trained one says of a stack.
+
+    The student answers several times faster and is used like any other model; it has
+    no blind spot to turn and gives no uncertainty.
+
+    Parameters
+    ----------
+    model
+        A trained model or a model file.
+    source, on_progress, cancel
+        As in `denoise`.
+    **settings
+        The fields of `config.DistillSettings`: ``student`` (``"tiny"``, ``"small"`` or
+        ``"full"``), ``minutes`` or ``steps``, ``seed`` and how the stack is opened.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    InputError, RunError, Cancelled
+        As `denoise`.
+    """
+    if not isinstance(model, Model):
+        model = load_model(model)
+    parsed = parse_settings(DistillSettings, **settings)
+    return run(distill_job(model, source, parsed, cancel), on_progress)
+
+
+def preview(
+    source: Any,
+    model: Model | str | Path,
+    region: str | Mapping[str, slice | int] | None = None,
+    **settings: Any,
+) -> NDArray[np.float32]:
+    """Denoise a part of one plane at once, reading no more of the stack than it needs.
+
+    Parameters
+    ----------
+    source
+        Whatever `open_stack` takes.
+    model
+        A model or a model file; a student answers fastest.
+    region
+        Which plane and which part of it, such as ``"z=12,y=0:512,x=0:512"`` or a
+        mapping of axis to slice or index; default: the whole middle plane of the
+        first channel.
+    **settings
+        The fields of `config.PredictSettings`, e.g. ``hole`` and ``strength``.
+
+    Returns
+    -------
+    ndarray
+        (Y, X) float32, the values that a full run gives there.
+
+    Raises
+    ------
+    InputError
+        If the region holds more than one plane, or the model does not fit.
+    """
+    if not isinstance(model, Model):
+        model = load_model(model)
+    parsed = parse_settings(PredictSettings, **settings)
+    return preview_plane(source, model, region, parsed)
 
 
 def predict(

@@ -29,12 +29,20 @@ from napari_blindspot.model_file import read_header
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_blindspot.config import PredictSettings, Recipe, TrainSettings
+    from napari_blindspot.config import (
+        DistillSettings,
+        PredictSettings,
+        Recipe,
+        TrainSettings,
+    )
+    from napari_blindspot.config.students import StudentRecipe
     from napari_blindspot.inference.stream import Seen
     from napari_blindspot.model import Model
+    from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.stack import Stack
     from napari_blindspot.training.loop import Trained
+    from napari_blindspot.training.teaching import Taught
 
 
 _NOISE_SETTINGS = (*NoiseSettings.model_fields, "unknown", "stop_gradient")
@@ -94,7 +102,7 @@ def run_metrics(
         "voxels_per_second": stack.n_voxels / seconds,
         "expected_psnr": sum(known) / len(known) if known else None,
         "expected_psnr_error": error,
-        "expected_psnr_per_channel": expected or None,
+        "expected_psnr_per_channel": expected if known else None,
         "noise_check": _noise_check(model, trained_here=trained_here),
         "peak_memory_bytes": peak_memory_bytes(),
     }
@@ -198,6 +206,47 @@ def training_facts(
             "seconds": trained.seconds,
             "held_out_score": trained.held_out,
             "stopped": trained.stopped,
+            "crop": recipe.crop,
+            "batch": recipe.batch,
+            "device": device,
+            "threads": threads,
+        },
+    }
+
+
+def student_facts(
+    teacher: Model,
+    taught: Taught,
+    recipe: StudentRecipe,
+    holes: Sequence[Hole],
+    settings: DistillSettings,
+    stack: Stack,
+    device: str,
+    threads: int,
+) -> dict[str, Any]:
+    """Return how a student was taught, and what is known of its teacher."""
+    made = teacher.provenance
+    return {
+        **software_facts(),
+        "sources": [source_facts(stack)],
+        "seed": settings.seed,
+        "noise_settings": made.get("noise_settings"),
+        "noise_check": made.get("noise_check", []),
+        "training": made.get("training", {}),
+        "teacher": {
+            "network": teacher.settings.model_dump(),
+            "answer": teacher.answer,
+            "version": made.get("version"),
+            "created": made.get("created"),
+        },
+        "distillation": {
+            "student": settings.student,
+            "holes": [list(hole) for hole in holes],
+            "steps": taught.steps,
+            "seconds": taught.seconds,
+            "distance": taught.distance,
+            "stopped": taught.stopped,
+            "lessons": recipe.lessons,
             "crop": recipe.crop,
             "batch": recipe.batch,
             "device": device,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindspot.config import DenoiseSettings, DistillSettings, NoiseSettings
 from napari_blindspot.device import cpu_threads, pick_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import (
@@ -19,28 +20,34 @@ from napari_blindspot.facts import (
     run_metrics,
 )
 from napari_blindspot.inference.matching import match_channels, series_for
-from napari_blindspot.inference.predictor_joint import make_predictor
+from napari_blindspot.inference.predictor_student import make_predictor
+from napari_blindspot.inference.previewing import Previewer, place_of
 from napari_blindspot.inference.stream import block_shape, stream_prediction
 from napari_blindspot.io import check_output, open_sink, open_stack, uncertainty_path
 from napari_blindspot.joint import together
 from napari_blindspot.measure.camera_maps import read_camera
+from napari_blindspot.measure.channels import measure_channels
 from napari_blindspot.measure.correction import correct
 from napari_blindspot.measure.fields import noise_fields
 from napari_blindspot.methods import get_method
 from napari_blindspot.model_file import load_model
-from napari_blindspot.progress import CancelToken, Job, Progress
+from napari_blindspot.progress import CancelToken, Job, Progress, run
+from napari_blindspot.training.distilling import distill
+from napari_blindspot.training.holes import found_holes
 from napari_blindspot.training.learning import learn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from napari_blindspot.config import (
-        DenoiseSettings,
         OpenSettings,
         PredictSettings,
         TrainSettings,
     )
+    from napari_blindspot.config.students import StudentSize
     from napari_blindspot.io import Sink
     from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.model import Model
@@ -71,6 +78,9 @@ def denoise_job(
         model = load_model(settings.model)
     else:
         model = yield from learn([stack], settings, camera, cancel)
+    if size := student_size(model, settings):
+        chosen = distill_settings(settings, size)
+        model = yield from distill(model, stack, chosen, cancel, camera)
     return (yield from _predict(model, stack, settings, camera, out, cancel))
 
 
@@ -86,6 +96,18 @@ def train_job(
         yield from _tell(stack)
     camera = read_camera(settings)
     return (yield from learn(stacks, settings, camera, cancel or CancelToken()))
+
+
+def distill_job(
+    model: Model,
+    source: Any,
+    settings: DistillSettings,
+    cancel: CancelToken | None = None,
+) -> Job[Model]:
+    """Do the work of `distill` as a generator of events."""
+    stack = open_with(source, settings)
+    yield from _tell(stack)
+    return (yield from distill(model, stack, settings, cancel or CancelToken()))
 
 
 def predict_job(
@@ -115,6 +137,8 @@ def _predict(
     if model.n_channels < stack.sizes["C"] and model.n_channels == 1:
         yield Progress("open", 1, 1, "steps", _ONE_FOR_ALL)
     model = match_channels(model, stack)
+    _refuse_uncertainty(model, settings)
+    model = yield from _at_hole(model, stack, settings)
     if differs := other_correction(model, settings):
         yield Progress("open", 1, 1, "steps", differs)
     correction = correct(stack, settings, model.noise, camera)
@@ -130,7 +154,7 @@ def _predict(
         per_plane=settings.noise_per_plane,
     )
     device = pick_device(settings.device)
-    predictor = make_predictor(model, device)
+    predictor = make_predictor(model, device, settings.strength)
     block = block_shape(
         series[0].shape,
         halo=predictor.halo,
@@ -166,6 +190,49 @@ def _predict(
     )
 
 
+def _refuse_uncertainty(model: Model, settings: PredictSettings) -> None:
+    if settings.uncertainty and not model.has_uncertainty:
+        who = (
+            "a student answers without one"
+            if model.is_student
+            else f"method={model.method!r} knows none"
+        )
+        raise InputError(
+            f"uncertainty=True cannot be given: {who}; use a model of "
+            f"method='bayesian' itself (student='none'), or leave uncertainty out."
+        )
+
+
+def _at_hole(model: Model, stack: Stack, settings: PredictSettings) -> Job[Model]:
+    """Return the model that answers behind the hole that is asked for."""
+    if settings.hole is None or getattr(settings, "model", True) is None:
+        return model  # trained in this run, for this very hole
+    if settings.hole != "auto":
+        return model.at_hole(settings.hole)
+    channels = measure_channels([stack], NoiseSettings())
+    holes = found_holes(stack, channels)
+    yield Progress("open", 1, 1, "steps", holes.sentence)
+    return model.at_hole(holes.result)
+
+
+def student_size(model: Model, settings: DenoiseSettings) -> StudentSize | None:
+    """Return which student denoises, None for the model itself."""
+    if settings.student == "none" or (settings.student is None and model.is_student):
+        return None
+    if settings.student is not None:
+        return settings.student
+    if model.answer == "posterior" or settings.model is not None:
+        return None
+    return "small" if pick_device(settings.device).type == "cpu" else "full"
+
+
+def distill_settings(settings: DenoiseSettings, size: StudentSize) -> DistillSettings:
+    """Return how the student of a run is taught: the size, the rest as in the run."""
+    shared = set(DistillSettings.model_fields) & set(DenoiseSettings.model_fields)
+    kept = settings.model_dump(include=shared - {"student", "minutes", "steps"})
+    return DistillSettings(student=size, **kept)
+
+
 def _work(
     model: Model, series: tuple[PlaneSeries, ...], fields: tuple[NoiseField, ...]
 ) -> tuple[Any, Any]:
@@ -173,6 +240,18 @@ def _work(
     if model.settings.channels == 1:
         return series, fields
     return together(series, fields)
+
+
+def preview_plane(
+    source: Any,
+    model: Model,
+    region: str | Mapping[str, slice | int] | None,
+    settings: PredictSettings,
+) -> NDArray[np.float32]:
+    """Do the work of `preview`."""
+    stack = open_with(source, settings)
+    model = run(_at_hole(match_channels(model, stack), stack, settings))
+    return Previewer(model, stack, settings)(place_of(stack, region))
 
 
 def open_with(source: Any, settings: OpenSettings) -> Stack:

@@ -10,9 +10,10 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.config import NetworkSettings
+from napari_blindspot.config.students import StudentSettings
 from napari_blindspot.errors import (
     InputError,
     ModelFileError,
@@ -21,15 +22,21 @@ from napari_blindspot.errors import (
 )
 from napari_blindspot.model import Model
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
+from napari_blindspot.networks.student import StudentNetwork
 from napari_blindspot.noise.models import PoissonGaussian, noise_from_dict
 from napari_blindspot.noise.recalibration import Recalibration
 from napari_blindspot.normalize import Normalization
+
+if TYPE_CHECKING:
+    from napari_blindspot.model import Answer
+    from napari_blindspot.networks.blindspot import Hole
 
 FORMAT = 3
 """The newest model format this version reads.
 
 A file has the lowest that can hold its model: 3 if every channel has a start of its
-own, 2 if channels go together or the noise is no plain camera's, else 1.
+own, or of a student or a teacher that answers otherwise than it was trained; 2 if
+channels go together or the noise is no plain camera's; else 1.
 """
 
 _KEY = "napari_blindspot"
@@ -139,9 +146,8 @@ def load_model(path: str | Path) -> Model:
     path = Path(path)
     facts = read_header(path)
     try:
-        network = BlindSpotNetwork(NetworkSettings(**facts["network"]))
-        weights = load_file(path)
-        network.load_state_dict(weights)
+        network = _network(facts)
+        network.load_state_dict(load_file(path))
         return Model(
             network.eval(),
             tuple(Normalization(**scale) for scale in facts["scales"]),
@@ -152,12 +158,31 @@ def load_model(path: str | Path) -> Model:
             tuple(Recalibration.from_dict(one) for one in facts["recalibration"])
             if "recalibration" in facts
             else (),
+            _hole(facts),
+            _answer(facts),
         )
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelFileError(
             f"{path} is damaged: its weights do not fit its own description; train "
             f"the model again or fetch the file once more."
         ) from error
+
+
+def _network(facts: dict[str, Any]) -> BlindSpotNetwork | StudentNetwork:
+    if facts["kind"] == "student":
+        return StudentNetwork(StudentSettings(**facts["network"]))
+    return BlindSpotNetwork(NetworkSettings(**facts["network"]))
+
+
+def _hole(facts: dict[str, Any]) -> Hole | None:
+    if "hole" not in facts:
+        return None
+    z, y, x = (int(size) for size in facts["hole"])
+    return z, y, x
+
+
+def _answer(facts: dict[str, Any]) -> Answer:
+    return "mean" if facts.get("answer") == "mean" else "posterior"
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
@@ -209,7 +234,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 def _lowest_format(model: Model) -> int:
     """Return the lowest format that can hold the model."""
-    if getattr(model.settings, "starts", 1) > 1:
+    if model.is_student or model.answer == "mean":
+        return 3
+    if model.teacher.settings.starts > 1 or _answers_elsewhere(model):
         return 3
     plain = model.settings.channels == 1 and all(
         type(noise) is PoissonGaussian and not noise.counting for noise in model.noise
@@ -217,15 +244,25 @@ def _lowest_format(model: Model) -> int:
     return 1 if plain else 2
 
 
+def _answers_elsewhere(model: Model) -> bool:
+    """Return whether a teacher answers behind another hole than in training."""
+    return model.result_hole != model.teacher.settings.hole
+
+
 def _facts(model: Model) -> dict[str, Any]:
     network = model.settings.model_dump()
     if model.settings.channels == 1:  # older versions know no such networks
-        del network["channels"], network["covariance"]
-    if getattr(model.settings, "starts", 1) == 1:
+        network.pop("channels")
+        network.pop("covariance", None)
+    if network.get("starts") == 1:
         del network["starts"]
-    return {
+    facts: dict[str, Any] = {"kind": "student" if model.is_student else "teacher"}
+    if not model.is_student and _answers_elsewhere(model):
+        facts["hole"] = list(model.result_hole)
+    if model.answer != "posterior":
+        facts["answer"] = model.answer
+    return facts | {
         "format": _lowest_format(model),
-        "kind": "teacher",
         "method": model.method,
         "network": network,
         "scales": [asdict(scale) for scale in model.scales],

@@ -16,12 +16,13 @@ from napari_blindspot.errors import Cancelled
 
 T = TypeVar("T")
 
-Stage = Literal["open", "noise", "train", "predict", "pyramid", "compare"]
+Stage = Literal["open", "noise", "train", "distill", "predict", "pyramid", "compare"]
 
 TITLES: dict[Stage, str] = {
     "open": "Opening",
     "noise": "Estimating the noise",
     "train": "Training",
+    "distill": "Teaching the student",
     "predict": "Denoising",
     "pyramid": "Writing overviews",
     "compare": "Comparing",

@@ -98,7 +98,8 @@ def _hole_edit() -> TupleEdit:
     They step by the arrow keys and the wheel: with buttons they were wider than a dock.
     """
     edit = TupleEdit(
-        **described("hole", "Blind spot zyx"),
+        **bare("hole", "Blind spot zyx"),
+        value=(1, 1, 1),
         options={"min": 1, "max": LARGEST_HOLE, "step": 2},
     )
     edit.margins = (0, 0, 0, 0)

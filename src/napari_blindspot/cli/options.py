@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    get_args,
+    get_origin,
+)
 
 from cyclopts import CoercionError, Group, Parameter
 
@@ -13,13 +21,20 @@ from napari_blindspot.config import (
     CompareSettings,
     DenoiseSettings,
     DeviceSettings,
+    DistillSettings,
     NoiseSettings,
     OpenSettings,
-    PredictSettings,
+    OutputSettings,
     Settings,
     TrainSettings,
 )
 from napari_blindspot.config.objective import ObjectiveSettings
+from napari_blindspot.config.tunable import (
+    HoleSettings,
+    StrengthSettings,
+    StudentChoice,
+    TunableSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,16 +51,23 @@ _TITLES: tuple[tuple[type[Settings], str], ...] = (
     (CameraSettings, "Camera"),
     (BudgetSettings, "Training time (one of the three)"),
     (TrainSettings, "Training"),
+    (HoleSettings, "Blind spot"),
+    (TunableSettings, "Blind spot"),
     (ObjectiveSettings, "Advanced training"),
     (DenoiseSettings, "Trained model"),
-    (PredictSettings, "Output"),
+    (StudentChoice, "Student"),
+    (DistillSettings, "Student"),
+    (OutputSettings, "Output"),
+    (StrengthSettings, "Output"),
     (DeviceSettings, "Device"),
 )
-_GROUPS = {
-    kind: Group(title, sort_key=order) for order, (kind, title) in enumerate(_TITLES)
+_BY_TITLE = {
+    title: Group(title, sort_key=order)
+    for order, title in enumerate(dict.fromkeys(title for _, title in _TITLES))
 }
-OUTPUT = _GROUPS[PredictSettings]
-REPORT = Group("Report", sort_key=len(_GROUPS))
+_GROUPS = {kind: _BY_TITLE[title] for kind, title in _TITLES}
+OUTPUT = _BY_TITLE["Output"]
+REPORT = Group("Report", sort_key=len(_BY_TITLE))
 
 
 def options_from(kind: type[Settings]) -> Callable[[F], F]:
@@ -98,8 +120,9 @@ def _converter(annotation: Any) -> Callable[[Any, Sequence[Token]], Any] | None:
     kinds = {annotation, *get_args(annotation)}
     if str in kinds and int in kinds:
         return _index_or_name
-    if get_origin(annotation) is tuple and float not in kinds:
-        return _whole_numbers
+    tuples = [kind for kind in kinds if get_origin(kind) is tuple]
+    if any(float not in get_args(kind) for kind in tuples):
+        return _whole_numbers_or_auto if Literal["auto"] in kinds else _whole_numbers
     return _whole_number if int in kinds else None
 
 
@@ -117,6 +140,12 @@ def _whole_numbers(kind: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
             if len(tokens) > 1
             else f"{tokens[0].keyword} {words} cannot be used; give a whole number."
         ) from None
+
+
+def _whole_numbers_or_auto(
+    kind: Any, tokens: Sequence[Token]
+) -> tuple[int, ...] | str:
+    return "auto" if tokens[0].value == "auto" else _whole_numbers(kind, tokens)
 
 
 def _index_or_name(kind: Any, tokens: Sequence[Token]) -> int | str:

@@ -6,7 +6,7 @@ The Python functions, the shell and the panel are three readers of these classes
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,13 +19,21 @@ from napari_blindspot.config.noise import FixedPattern as FixedPattern
 from napari_blindspot.config.noise import NoiseChoice as NoiseChoice
 from napari_blindspot.config.noise import NoiseSettings as NoiseSettings
 from napari_blindspot.config.objective import ObjectiveSettings, refuse_conflicts
+from napari_blindspot.config.students import StudentSize
+from napari_blindspot.config.tunable import LARGEST_HOLE as LARGEST_HOLE
+from napari_blindspot.config.tunable import (
+    HoleSettings,
+    StrengthSettings,
+    StudentChoice,
+    TunableSettings,
+    refuse_tuned,
+)
+from napari_blindspot.config.tunable import HoleSizes as HoleSizes
 
 Quality = Literal["fast", "balanced", "best"]
 Context = Literal["auto", "z", "t", "none"]
 OutputDtype = Literal["float32", "same"]
 BinBy = Literal["reference", "result"]
-LARGEST_HOLE = 63
-HoleSize = Annotated[int, Field(ge=1, le=LARGEST_HOLE)]
 
 
 class OpenSettings(Settings):
@@ -90,39 +98,36 @@ class DeviceSettings(Settings):
 
 
 class TrainSettings(
-    OpenSettings, NoiseSettings, BudgetSettings, ObjectiveSettings, DeviceSettings
+    OpenSettings,
+    NoiseSettings,
+    BudgetSettings,
+    TunableSettings,
+    ObjectiveSettings,
+    DeviceSettings,
 ):
     """Everything that decides about training."""
 
-    method: str = Field("bayesian", description="Denoising method.")
+    method: str = Field(
+        "bayesian",
+        description="Denoising method: bayesian (posterior of a blind-spot network), "
+        "or atbsn (tunable blind spots and a student that several of them teach).",
+    )
     context: Context = Field(
         "auto",
         description="Axis whose neighbour planes help: z, t (movies) or none; auto "
         "takes z where there are several planes, else t.",
     )
-    hole: tuple[HoleSize, HoleSize, HoleSize] = Field(
-        (1, 1, 1),
-        description="Blind spot z y x in voxels, odd; 1 1 1 is for white noise.",
-    )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of every random choice.")
-
-    @model_validator(mode="after")
-    def _hole_is_odd(self) -> Self:
-        if any(size % 2 == 0 for size in self.hole):
-            raise ValueError(
-                f"hole={self.hole} has an even size; a blind spot has a centre, so "
-                f"give odd sizes such as (1, 1, 1) or (1, 1, 5)"
-            )
-        return self
 
     @model_validator(mode="after")
     def _objective_fits(self) -> Self:
         refuse_conflicts(self)
+        refuse_tuned(self)
         return self
 
 
-class PredictSettings(OpenSettings, CameraSettings, DeviceSettings):
-    """Everything that decides about the denoised output."""
+class OutputSettings(Settings):
+    """What is written."""
 
     uncertainty: bool = Field(
         False, description="Also give the posterior standard deviation."
@@ -133,8 +138,19 @@ class PredictSettings(OpenSettings, CameraSettings, DeviceSettings):
     overwrite: bool = Field(False, description="Replace an existing output.")
 
 
+class PredictSettings(
+    OpenSettings,
+    CameraSettings,
+    HoleSettings,
+    StrengthSettings,
+    OutputSettings,
+    DeviceSettings,
+):
+    """Everything that decides about the denoised output."""
+
+
 # pydantic names its own constructors differently in the two bases.
-class DenoiseSettings(TrainSettings, PredictSettings):  # type: ignore[misc]
+class DenoiseSettings(TrainSettings, PredictSettings, StudentChoice):  # type: ignore[misc]
     """Train on a stack and denoise it."""
 
     model: Path | None = Field(
@@ -158,6 +174,34 @@ class DenoiseSettings(TrainSettings, PredictSettings):  # type: ignore[misc]
 
 class DiagnoseSettings(OpenSettings, NoiseSettings):
     """How a stack is diagnosed, and what is known of its camera."""
+
+
+class DistillSettings(OpenSettings, CameraSettings, DeviceSettings):
+    """How a student is taught by a trained model."""
+
+    student: StudentSize = Field(
+        "small", description="Size of the student: tiny, small or full."
+    )
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Teach for this many minutes at most; default: what suits the "
+        "device.",
+    )
+    steps: int | None = Field(
+        None, ge=1, description="Teach for this many steps at most."
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of every random choice.")
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.minutes is not None and self.steps is not None:
+            raise ValueError(
+                f"the budget is given twice (minutes={self.minutes:g} and "
+                f"steps={self.steps}); keep one of them"
+            )
+        return self
 
 
 class CompareSettings(OpenSettings):
@@ -187,6 +231,7 @@ class CompareSettings(OpenSettings):
 TRAINING_ONLY = frozenset(TrainSettings.model_fields) - {
     *OpenSettings.model_fields,
     *CameraSettings.model_fields,
+    *HoleSettings.model_fields,
     *DeviceSettings.model_fields,
 }
 """Settings that a trained model brings along and that cannot be given beside one."""
@@ -225,7 +270,7 @@ class NetworkSettings(Settings):
     context: int = Field(2, ge=0)
     neighbour_width: int = Field(16, ge=1)
     half_planes: Literal["centre", "all"] = "centre"
-    hole: tuple[HoleSize, HoleSize, HoleSize] = (1, 1, 1)
+    hole: HoleSizes = (1, 1, 1)
     channels: int = Field(1, ge=1)
     covariance: Literal["full", "diagonal"] = "full"
     starts: int = Field(1, ge=1)
@@ -265,6 +310,9 @@ class Recipe(Settings):
         Part of the blocks that are never targets.
     holdout_block
         Side of a held-out block in pixels.
+    drop_planes
+        Part of the steps in which the nearest neighbour planes are withheld at random,
+        so that holes of every depth are trained for.
     checks
         How often the held-out score is taken over the whole budget.
     patience
@@ -287,6 +335,7 @@ class Recipe(Settings):
     signal_crops: float = 0.5
     holdout: float = 0.08
     holdout_block: int = 48
+    drop_planes: float = 0.0
     checks: int = 25
     patience: int = 8
     least: float = 0.8

@@ -12,7 +12,8 @@ from napari_blindspot.config.students import StudentSize
 if TYPE_CHECKING:
     from napari_blindspot.config import TrainSettings
 
-HoleSize = Annotated[int, Field(ge=1, le=63)]
+LARGEST_HOLE = 63
+HoleSize = Annotated[int, Field(ge=1, le=LARGEST_HOLE)]
 HoleSizes = tuple[HoleSize, HoleSize, HoleSize]
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.model import Model
-    from napari_blindspot.networks.blindspot import Prior
+    from napari_blindspot.networks.blindspot import Hole, Prior
     from napari_blindspot.noise.likelihood import Likelihood
 
     Groups = Sequence[Sequence[int]]
@@ -47,14 +47,19 @@ class Predictor:
         A trained model; it is copied to the device.
     device
         Where it runs.
+    strength
+        1 for the model's answer, 0 for the noisy image, between them a blend.
     """
 
-    def __init__(self, model: Model, device: torch.device) -> None:
+    def __init__(
+        self, model: Model, device: torch.device, strength: float = 1.0
+    ) -> None:
         self.model = model
         self.device = device
+        self.strength = strength
         self.context = model.settings.context
-        self.network = channels_last(copy.deepcopy(model.network), device).eval()
-        self.halo = self.network.halo() + 1  # for what stands out from its neighbours
+        self.network: Any = channels_last(copy.deepcopy(model.network), device).eval()
+        self.halo = self._halo()
         self.stride = self.network.stride
         self._largest_batch: int | None = None
 
@@ -132,9 +137,46 @@ class Predictor:
                 self._shrink(size, planes.shape[-2:])
                 continue
             mean, std = self._to_data(mean, std, channel)
+            if self.strength < 1:
+                noisy = planes[index[part, self.context]]
+                mean, std = blended(mean, std, noisy, self.strength)
             mean[missing] = std[missing] = np.nan
             yield part, mean, std
             start = part.stop
+
+    def answers(
+        self,
+        maps: NDArray[np.float32],
+        noise: Likelihood,
+        channel: int,
+        holes: Sequence[Hole],
+    ) -> torch.Tensor:
+        """Return what the teacher says behind several holes.
+
+        Parameters
+        ----------
+        maps
+            (N, maps, Y, X) in network units.
+        noise
+            Of the centre planes, network units.
+        channel
+            Which channel all of them are of.
+        holes
+            Blind spots (z, y, x), alike in z.
+
+        Returns
+        -------
+        Tensor
+            (K, N, Y, X) in network units, on the device; of several channels
+            (K, N, Y, X, C).
+        """
+        with torch.no_grad():
+            x, kind = self._input(maps, channel)
+            with half_where_it_pays(self.device):
+                priors = self.network.at_holes(x, holes, kind)
+            y, noise = self.network.centre(x), self._on_device(noise)
+            said = [self._answer(y, prior, noise, channel)[0] for prior in priors]
+        return torch.stack(said)
 
     def noise_field(self, channel: int) -> NoiseField:
         """Return the noise of a channel, the same in all planes and pixels."""
@@ -160,20 +202,38 @@ class Predictor:
         del missing  # what is there of the other pixels does not depend on it
         with torch.inference_mode():
             y, prior = self._prior(t, channel)
-            recalibration = self.model.recalibration_of(channel)
-            mean, std = posterior(y, prior, self._on_device(noise), recalibration)
+            mean, std = self._answer(y, prior, self._on_device(noise), channel)
             return mean.cpu().numpy(), std.cpu().numpy()
+
+    def _answer(
+        self, y: torch.Tensor, prior: Prior, noise: Any, channel: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return answer and standard deviation, 0 where the method knows none."""
+        if self.model.answer == "mean":
+            return prior.mean, torch.zeros_like(prior.mean)
+        return posterior(y, prior, noise, self.model.recalibration_of(channel))
 
     def _prior(
         self, maps: NDArray[np.float32], channel: int
     ) -> tuple[torch.Tensor, Prior]:
         """Return the noisy centre plane and what the network says of it."""
-        x = torch.from_numpy(maps).to(self.device)
-        x = x.contiguous(memory_format=torch.channels_last)
-        kind = torch.full((len(x),), channel, device=self.device)
+        x, kind = self._input(maps, channel)
         with half_where_it_pays(self.device):
-            prior = self.network(x, kind=kind)
+            prior = self.network(x, self.model.hole, kind)
         return self.network.centre(x), prior
+
+    def _input(
+        self, maps: NDArray[np.float32], channel: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Bring maps to the device, and say which channel they are of."""
+        x = torch.from_numpy(maps).to(self.device)
+        kind = torch.full((len(x),), channel, device=self.device)
+        return x.contiguous(memory_format=torch.channels_last), kind
+
+    def _halo(self) -> int:
+        """Return how many pixels around a tile its result depends on."""
+        # One more for what stands out from its neighbours (`lone_variance`).
+        return int(self.network.halo(self.model.hole)) + 1
 
     def _on_device(self, noise: Likelihood) -> Likelihood:
         return mapped(
@@ -210,3 +270,31 @@ class Predictor:
             )
         torch.cuda.empty_cache()
         self._largest_batch = max(1, size // 2)
+
+
+def blended(
+    mean: NDArray[np.float32],
+    std: NDArray[np.float32],
+    noisy: NDArray[Any],
+    strength: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Blend an answer with the noisy image it was made from.
+
+    Parameters
+    ----------
+    mean, std
+        Answer and its standard deviation, 0 where that is not known.
+    noisy
+        The image itself, any dtype.
+    strength
+        1: the answer; 0: the noisy image.
+
+    Returns
+    -------
+    mean, std
+        float32. The blend is off by what the answer is off, and by what was put back
+        of the noise.
+    """
+    back = (1 - strength) * (noisy.astype(np.float32) - mean)
+    known = std > 0
+    return mean + back, np.where(known, np.hypot(std, back), 0).astype(np.float32)

@@ -6,6 +6,7 @@ This registry loads no torch: a method's module is imported when it is used.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from napari_blindspot.errors import InputError
 
@@ -22,11 +23,19 @@ class Method:
         What a menu shows.
     source
         The paper.
+    answer
+        What a network trained by it answers: the posterior mean, or its mean alone.
+    hole, train_hole
+        Blind spots (z, y, x) of the result and of the training where the user does not
+        say; a training hole of None is that of the result.
     """
 
     name: str
     title: str
     source: str
+    answer: Literal["posterior", "mean"] = "posterior"
+    hole: tuple[int, int, int] = (1, 1, 1)
+    train_hole: tuple[int, int, int] | None = None
 
 
 METHODS: dict[str, Method] = {
@@ -36,6 +45,15 @@ METHODS: dict[str, Method] = {
             "bayesian",
             "Bayesian blind-spot",
             "Laine et al., High-quality self-supervised deep image denoising, 2019",
+        ),
+        Method(
+            "atbsn",
+            "Tunable blind spots",
+            "Chen et al., Exploring asymmetric tunable blind-spots for "
+            "self-supervised denoising in real-world scenarios, 2024",
+            answer="mean",
+            hole=(1, 3, 3),
+            train_hole=(1, 9, 9),
         ),
     )
 }

@@ -7,16 +7,17 @@ noise to the loss (`methods.learned_noise`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
 from napari_blindspot.methods.bayesian import negative_log_likelihood
+from napari_blindspot.methods.tunable import absolute_error
 from napari_blindspot.networks.precision import half_where_it_pays
 
 if TYPE_CHECKING:
     from napari_blindspot.methods.learned_noise import NoiseLearner
-    from napari_blindspot.networks.blindspot import BlindSpotNetwork, Prior
+    from napari_blindspot.networks.blindspot import BlindSpotNetwork, Hole, Prior
 
 
 class Objective(nn.Module):
@@ -30,6 +31,9 @@ class Objective(nn.Module):
         Learns the strength of the noise; None: the noise of the batch is the truth.
     stop_gradient
         As of `methods.bayesian.negative_log_likelihood`.
+    answer
+        ``"posterior"``: the likelihood is minimised; ``"mean"``: the absolute error
+        of `methods.tunable`.
     """
 
     def __init__(
@@ -38,8 +42,10 @@ class Objective(nn.Module):
         learner: NoiseLearner | None = None,
         *,
         stop_gradient: bool = False,
+        answer: Literal["posterior", "mean"] = "posterior",
     ) -> None:
         super().__init__()
+        self.answer = answer
         self.network, self.learner = network, learner
         self.stop_gradient = stop_gradient
 
@@ -55,7 +61,12 @@ class Objective(nn.Module):
         return own if self.learner is None else [*own, *self.learner.groups(rate)]
 
     def forward(
-        self, planes: Tensor, target: Tensor, noise: Any, kind: Tensor | None = None
+        self,
+        planes: Tensor,
+        target: Tensor,
+        noise: Any,
+        kind: Tensor | None = None,
+        hole: Hole | None = None,
     ) -> Tensor:
         """Return the loss of a batch, a scalar.
 
@@ -69,8 +80,10 @@ class Objective(nn.Module):
             Frozen noise of the batch, of one channel or of several together.
         kind
             (N,) int64, as the network takes it.
+        hole
+            Blind spot of this step; default: the one the network is trained for.
         """
-        score, noise, prior = self._score(planes, target, noise, kind)
+        score, noise, prior = self._score(planes, target, noise, kind, hole)
         if self.learner is None:
             return score
         return score + self.learner.regulariser(noise, prior.mean)
@@ -78,17 +91,24 @@ class Objective(nn.Module):
     def score(
         self, planes: Tensor, target: Tensor, noise: Any, kind: Tensor | None = None
     ) -> Tensor:
-        """Return the negative log-likelihood alone; arguments as of `forward`."""
-        return self._score(planes, target, noise, kind)[0]
+        """Return what is minimised, without the reward for noise; as of `forward`."""
+        return self._score(planes, target, noise, kind, None)[0]
 
     def _score(
-        self, planes: Tensor, target: Tensor, noise: Any, kind: Tensor | None
+        self,
+        planes: Tensor,
+        target: Tensor,
+        noise: Any,
+        kind: Tensor | None,
+        hole: Hole | None,
     ) -> tuple[Tensor, Any, Prior]:
         with half_where_it_pays(planes.device):
-            prior = self.network(planes, kind=kind)
+            prior = self.network(planes, hole, kind)
             if self.learner is not None:
                 noise = self.learner.likelihood(planes, noise)
         centre = self.network.centre(planes)
+        if self.answer == "mean":
+            return absolute_error(centre, prior, target), noise, prior
         score = negative_log_likelihood(
             centre, prior, noise, target, stop_gradient=self.stop_gradient
         )

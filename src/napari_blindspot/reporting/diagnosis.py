@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_blindspot.config import NoiseSettings
 from napari_blindspot.errors import InputError
 from napari_blindspot.jobs import open_with
@@ -14,28 +12,22 @@ from napari_blindspot.measure.camera_maps import read_camera
 from napari_blindspot.measure.channels import measure_channels, sample_planes
 from napari_blindspot.measure.correction import corrects, pattern_planes
 from napari_blindspot.measure.drift import measure_drift
-from napari_blindspot.noise.correlation import noise_correlation
+from napari_blindspot.measure.shared_noise import series_of, shared_noise
 from napari_blindspot.noise.fixed_pattern import column_pattern, hot_pixels
 from napari_blindspot.noise.given import GivenNoise, hold_against
 from napari_blindspot.noise.recording import inspect_recording
-from napari_blindspot.planes import middle, plane_series, resolve_context_axis
+from napari_blindspot.planes import resolve_context_axis
 from napari_blindspot.progress import CancelToken, Job, Progress
 from napari_blindspot.reporting.findings import ChannelDiagnosis, Diagnosis
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_blindspot.config import DiagnoseSettings
     from napari_blindspot.measure.channels import Channel
     from napari_blindspot.measure.drift import Drift
-    from napari_blindspot.noise.models import NoiseModel
-    from napari_blindspot.noise.recording import Recording
-    from napari_blindspot.planes import PlaneSeries
     from napari_blindspot.stack import Stack
 
 _LEAST_VOXELS = 10_000
 _LEAST_SIDE = 36  # px: what is left after differences still holds whole blocks
-_SLABS, _SLAB_PLANES, _SLAB_SIDE = 3, 12, 384
 _UNITS = (
     "check the units (gain in grey values per electron, offset in grey values, read "
     "noise in electrons) and that the stack is as it was recorded"
@@ -116,12 +108,7 @@ def _diagnose_channel(
     noise, saturation = channel.noise, channel.saturation
     planes = sample_planes([stack], index)
     recording = inspect_recording(planes, channel.points, saturation)
-    correlation = noise_correlation(
-        _slabs(stack, index),
-        noise,
-        saturation=saturation,
-        grey_step=_rounding(noise, recording),
-    )
+    correlation = shared_noise(stack, index, channel, recording)
     columns = column_pattern(
         pattern_planes(stack, index, "columns"), noise, axis="x", saturation=saturation
     )
@@ -147,21 +134,11 @@ def _drift(
     stack: Stack, index: int, channel: Channel, cancel: CancelToken
 ) -> Drift | None:
     """Look along the context axis, in the middle of the other one."""
-    series = _series(stack, index)
+    series = series_of(stack, index)
     one = series[len(series) // 2]
     if one.shape[0] == 1:
         return None
     return measure_drift(one, channel.noise, channel.saturation, cancel)
-
-
-def _rounding(noise: NoiseModel, recording: Recording) -> float:
-    """Return the step of the rounding that adds noise, 0 if it does not matter.
-
-    A detector that stores about a grey value or more per photon gives whole numbers
-    by counting, not by rounding.
-    """
-    gain = noise.as_dict().get("gain") or 0.0
-    return 0.0 if gain > recording.rounding / 2 else recording.rounding
 
 
 def _check_size(stack: Stack) -> None:
@@ -179,25 +156,6 @@ def _check_size(stack: Stack) -> None:
             f"{_LEAST_SIDE} × {_LEAST_SIDE} are needed to say what the noise is like: "
             f"choose a larger region."
         )
-
-
-def _series(stack: Stack, channel: int) -> list[PlaneSeries]:
-    context = resolve_context_axis(stack, "auto")
-    return [one for one in plane_series(stack, context) if one.channel == channel]
-
-
-def _slabs(stack: Stack, channel: int) -> list[NDArray[Any]]:
-    """Read runs of consecutive planes, spread over the stack."""
-    series = _series(stack, channel)
-    planes, rows, columns = series[0].shape
-    length = min(planes, _SLAB_PLANES)
-    places = [(one, start) for one in series for start in range(planes - length + 1)]
-    chosen = np.linspace(0, len(places) - 1, min(len(places), _SLABS)).round()
-    y, x = middle(rows, _SLAB_SIDE), middle(columns, _SLAB_SIDE)
-    return [
-        one.read(slice(start, start + length), y, x)
-        for one, start in (places[int(i)] for i in chosen)
-    ]
 
 
 def _name(stack: Stack, channel: int) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_blindspot.networks.blindspot import BlindSpotNetwork
+    from napari_blindspot.networks.blindspot import BlindSpotNetwork, Hole
     from napari_blindspot.noise.whiteness import Correlation
     from napari_blindspot.progress import CancelToken
     from napari_blindspot.training.sampling import CropSampler
@@ -61,6 +61,7 @@ def inspect(
     device: torch.device,
     cancel: CancelToken,
     voxels: int = VOXELS,
+    hole: Hole | None = None,
 ) -> Inspected:
     """Predict planes spread over some sources, without their own values.
 
@@ -78,9 +79,13 @@ def inspect(
         Asked before every plane.
     voxels
         About how many to look at.
+    hole
+        Behind which the network answers; default: the one it is trained for.
     """
     run = _run(sampler, sources)
-    looked_at = {place: _of_window(network, sampler, place, device) for place in run}
+    looked_at = {
+        place: _of_window(network, sampler, place, device, hole) for place in run
+    }
     images = [_normalised(window) for window in looked_at.values()]
     found = sum(int(window.usable.sum()) for window in looked_at.values())
     for place in _spread(sampler, sources, voxels):
@@ -88,7 +93,7 @@ def inspect(
             break
         if place not in looked_at:
             cancel.raise_if_cancelled()
-            looked_at[place] = _of_window(network, sampler, place, device)
+            looked_at[place] = _of_window(network, sampler, place, device, hole)
             found += int(looked_at[place].usable.sum())
     flat = zip(*map(_flat, looked_at.values()), strict=True)
     return Inspected(
@@ -140,12 +145,16 @@ class _Window:
 
 
 def _of_window(
-    network: BlindSpotNetwork, sampler: CropSampler, place: Place, device: torch.device
+    network: BlindSpotNetwork,
+    sampler: CropSampler,
+    place: Place,
+    device: torch.device,
+    hole: Hole | None,
 ) -> _Window:
     seen, channel = sampler.window(place, _SIDE), sampler.channel_at(place)
     kind = torch.tensor([channel], device=device)
     with torch.no_grad(), half_where_it_pays(device):
-        prior = network(torch.from_numpy(seen.maps[None]).to(device), kind=kind)
+        prior = network(torch.from_numpy(seen.maps[None]).to(device), hole, kind)
     own = prior.of_channel(channel)
     mean, variance = (one[0].float().cpu().numpy() for one in own)
     # Of y given its surroundings; with outliers among the noise that is not μ.

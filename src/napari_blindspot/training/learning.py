@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -32,6 +32,7 @@ from napari_blindspot.noise.recalibration import UNCHANGED, Recalibration, recal
 from napari_blindspot.noise.verdict import LEAST_VOXELS, judge_noise, noise_shortfall
 from napari_blindspot.planes import plane_series, resolve_context_axis, usable_context
 from napari_blindspot.progress import Progress
+from napari_blindspot.training.holes import choose_holes
 from napari_blindspot.training.inspection import inspect
 from napari_blindspot.training.loop import train_network
 from napari_blindspot.training.recipes import choose_recipe
@@ -46,14 +47,18 @@ if TYPE_CHECKING:
     from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.measure.channels import Channel
     from napari_blindspot.measure.correction import Correction
+    from napari_blindspot.methods import Method
     from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.noise.verdict import Verdict
     from napari_blindspot.planes import ContextAxis, PlaneSeries
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.stack import Stack
+    from napari_blindspot.training.holes import Holes
     from napari_blindspot.training.inspection import Inspected
     from napari_blindspot.training.loop import Trained
     from napari_blindspot.training.sampling import CropSampler
+
+_DROPPED = 0.2  # of the steps, where other holes than the trained one are asked for
 
 
 def learn(
@@ -74,47 +79,66 @@ def learn(
     for note in dict.fromkeys(note for one in corrections for note in one.notes):
         yield Progress("noise", 1, 1, "steps", note)
     yield Progress("noise", 1, 1, "steps", _noise_sentence(channels))
+    holes = choose_holes(settings, method, corrections[0].stack, channels)
+    if holes.sentence:
+        yield Progress("noise", 1, 1, "steps", holes.sentence)
     sources = [
         source
         for correction in corrections
         for source in _sources(correction, channels, axis, settings, cancel)
     ]
     series = [source.series for source in sources]
-    recipe, note = _fit_recipe(choose_recipe(settings, device.type), series, settings)
+    recipe, note = _fit_recipe(
+        choose_recipe(settings, device.type), series, settings, holes
+    )
     for told in filter(None, (note, _joint_sentence(recipe))):
         yield Progress("noise", 1, 1, "steps", told)
     with cpu_threads(settings, device) as threads:
         sampler = make_sampler(sources, recipe, recipe.network.stride, settings.seed)
         trained, channels = yield from _train(
-            sampler, recipe, channels, settings, device, cancel
+            sampler, recipe, channels, settings, method, device, cancel
         )
-        yield Progress("train", 100, 100, "%", "Checking the noise model")
-        darks = corrections[0].dark or (None,) * len(channels)
-        channels_last(trained.network, device)
-        checked = [
-            _check(
-                trained.network,
-                sampler,
-                index,
-                on_average(channel, dark),
-                device,
-                cancel,
+        checked: list[tuple[Verdict, Recalibration]] = []
+        if method.answer == "posterior":
+            yield Progress("train", 100, 100, "%", "Checking the noise model")
+            darks = corrections[0].dark or (None,) * len(channels)
+            average = [*map(on_average, channels, darks)]
+            checked = _checked(
+                trained.network, sampler, average, holes.result, device, cancel
             )
-            for index, (channel, dark) in enumerate(zip(channels, darks, strict=True))
-        ]
-        channels_last(trained.network, torch.device("cpu"))
     for verdict, _ in checked:
         yield Progress("train", 100, 100, "%", _sentence(verdict))
     checks = [verdict.as_dict() for verdict, _ in checked]
+    network = trained.network
     return Model(
-        trained.network,
+        network,
         tuple(channel.scale for channel in channels),
         tuple(channel.noise for channel in channels),
         axis if recipe.network.context else "none",
         method.name,
         training_facts(trained, recipe, settings, stacks, str(device), threads, checks),
         tuple(recalibration for _, recalibration in checked),
+        holes.result,
+        method.answer,
     )
+
+
+def _checked(
+    network: BlindSpotNetwork,
+    sampler: CropSampler,
+    channels: Sequence[Channel],
+    hole: Hole,
+    device: torch.device,
+    cancel: CancelToken,
+) -> list[tuple[Verdict, Recalibration]]:
+    """Hold the network against every channel of the stacks it was trained on."""
+    channels_last(network, device)
+    found = [
+        _check(network, sampler, index, channel, hole, device, cancel)
+        for index, channel in enumerate(channels)
+    ]
+    channels_last(network, torch.device("cpu"))
+    return found
 
 
 def _train(
@@ -122,6 +146,7 @@ def _train(
     recipe: Recipe,
     channels: tuple[Channel, ...],
     settings: TrainSettings,
+    method: Method,
     device: torch.device,
     cancel: CancelToken,
 ) -> Job[tuple[Trained, tuple[Channel, ...]]]:
@@ -139,9 +164,10 @@ def _train(
         device=device,
         seed=settings.seed,
         cancel=cancel,
-        refine=refinement if _may_refine(settings) else None,
+        refine=refinement if _may_refine(settings, recipe, method) else None,
         learner=learner,
         stop_gradient=settings.stop_gradient,
+        answer=method.answer,
     )
     channels = refinement.channels
     if learner is not None:
@@ -179,7 +205,7 @@ def _joint_sentence(recipe: Recipe) -> str:
     )
 
 
-def _may_refine(settings: TrainSettings) -> bool:
+def _may_refine(settings: TrainSettings, recipe: Recipe, method: Method) -> bool:
     """Return whether the noise may be measured anew during training.
 
     What the user gave stays. With a hole of one voxel the network shares the noise of
@@ -193,7 +219,8 @@ def _may_refine(settings: TrainSettings) -> bool:
         settings.variance_map,
     )
     return (
-        max(settings.hole) > 1
+        method.answer == "posterior"
+        and max(recipe.network.hole) > 1
         and settings.unknown == "estimate"
         and all(value is None for value in given)
     )
@@ -204,6 +231,7 @@ def _check(
     sampler: CropSampler,
     index: int,
     channel: Channel,
+    hole: Hole,
     device: torch.device,
     cancel: CancelToken,
 ) -> tuple[Verdict, Recalibration]:
@@ -213,7 +241,7 @@ def _check(
         for number, source in enumerate(sampler.sources)
         if source.series.channel == index
     ]
-    found = inspect(network, sampler, mine, device, cancel)
+    found = inspect(network, sampler, mine, device, cancel, hole=hole)
     seen = found.residuals
     # Planes whose levels differ lie on no common line, each was measured by itself.
     leveled = any(sampler.sources[number].noise.levels is not None for number in mine)
@@ -228,7 +256,7 @@ def _check(
     if seen.y.size < LEAST_VOXELS:
         return verdict, UNCHANGED
     error = variance_error(channel.points)
-    verdict = _with_whiteness(verdict, found, network.settings.hole)
+    verdict = _with_whiteness(verdict, found, hole)
     return verdict, recalibrate(seen, error, factor)
 
 
@@ -255,13 +283,28 @@ def _sentence(verdict: Verdict) -> str:
 
 
 def _fit_recipe(
-    recipe: Recipe, series: Sequence[PlaneSeries], settings: TrainSettings
+    recipe: Recipe,
+    series: Sequence[PlaneSeries],
+    settings: TrainSettings,
+    holes: Holes,
 ) -> tuple[Recipe, str]:
-    """Give the recipe the hole, and no more context than the planes allow."""
+    """Give the recipe the hole, and no more context than the planes allow.
+
+    Raises
+    ------
+    InputError
+        If the hole leaves nothing to see in a crop.
+    """
+    side = min(recipe.crop, *(n for one in series for n in one.shape[1:]))
+    if max(holes.train[1:]) >= side:
+        raise InputError(
+            f"the blind spot {holes.train} (z, y, x) of the training is as large as a "
+            f"training crop of {side} px; give a smaller hole or train_hole."
+        )
     wanted = 0 if settings.context == "none" else recipe.network.context
     planes = min(one.shape[0] for one in series)
     context = usable_context(planes, wanted)
-    changes = {"context": context, "hole": settings.hole}
+    changes: dict[str, Any] = {"context": context, "hole": holes.train}
     count = series[0].stack.sizes["C"]
     if settings.channels == "joint":
         changes |= {"channels": count, "covariance": settings.covariance}
@@ -276,7 +319,8 @@ def _fit_recipe(
             else f"{planes} planes along {series[0].axis}: {context} neighbour plane "
             f"on either side is used instead of {wanted}"
         )
-    return recipe.model_copy(update={"network": network}), note
+    drop = _DROPPED if holes.tunable and context else 0.0
+    return recipe.model_copy(update={"network": network, "drop_planes": drop}), note
 
 
 def _sources(

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from napari_blindspot.config import Recipe
     from napari_blindspot.methods.learned_noise import NoiseLearner
-    from napari_blindspot.networks.blindspot import BlindSpotNetwork
+    from napari_blindspot.model import Answer
+    from napari_blindspot.networks.blindspot import BlindSpotNetwork, Hole
     from napari_blindspot.training.sampling import Batch, CropSampler
 
     Crop = tuple[Tensor, Tensor, Any]  # planes, target, noise of one channel or several
@@ -143,6 +144,7 @@ def train_network(
     refine: Refine | None = None,
     learner: NoiseLearner | None = None,
     stop_gradient: bool = False,
+    answer: Answer = "posterior",
 ) -> Job[Trained]:
     """Train a blind-spot network on the crops of a sampler.
 
@@ -169,6 +171,8 @@ def train_network(
         best averaged weights too; None: the noise is frozen.
     stop_gradient
         As of `methods.bayesian.negative_log_likelihood`.
+    answer
+        As of `methods.objective.Objective`.
 
     Yields
     ------
@@ -181,7 +185,7 @@ def train_network(
     Trained
     """
     rng, hole = np.random.default_rng([seed, 3]), network.settings.hole
-    objective = Objective(network, learner, stop_gradient=stop_gradient)
+    objective = Objective(network, learner, stop_gradient=stop_gradient, answer=answer)
     trainer = Trainer(objective, recipe, device)
     held_out = sampler.held_out(_HELD_OUT_CROPS)
     _fit_start(network, trainer, sampler, cancel)
@@ -194,7 +198,8 @@ def train_network(
     while spent < 1 and not best.is_over(recipe, spent):
         cancel.raise_if_cancelled()
         batch = augment(sampler.draw(), rng, quarter_turns=hole[1] == hole[2])
-        loss = trainer.step(batch, spent)
+        deeper = _deeper(hole, network.settings.context, recipe, rng)
+        loss = trainer.step(batch, spent, deeper)
         step += 1
         metrics = {"step": float(step), "loss": loss}
         spent = clock.spent(step)
@@ -290,11 +295,11 @@ class Trainer:
         self.rates = [group["lr"] for group in groups]
         self.steps = 0
 
-    def step(self, batch: Batch, spent: float) -> float:
-        """Take one optimiser step and return the loss."""
+    def step(self, batch: Batch, spent: float, hole: Hole | None = None) -> float:
+        """Take one optimiser step behind a hole and return the loss."""
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * self._warmth(spent)
-        loss = self.objective(*self._on_device(batch))
+        loss = self.objective(*self._on_device(batch), hole)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.objective.parameters(), self.recipe.clip)
@@ -336,6 +341,16 @@ class Trainer:
                 self.average.parameters(), self.objective.parameters(), strict=True
             ):
                 old.lerp_(new, 1 - decay)
+
+
+def _deeper(
+    hole: Hole, context: int, recipe: Recipe, rng: np.random.Generator
+) -> Hole | None:
+    """Return at times a hole that withholds more of the neighbour planes, else None."""
+    if not recipe.drop_planes or rng.random() >= recipe.drop_planes:
+        return None
+    nearest = int(rng.integers(hole[0] // 2, context + 1))
+    return (2 * nearest + 1, *hole[1:])
 
 
 def augment(

@@ -1,0 +1,235 @@
+"""A denoised part of one plane, at once: the fast preview.
+
+Only what is asked for is read, with the halo that makes it exact, so that a preview
+shows the very values of a full run. A `Previewer` is made once for a model and a stack
+and then answers request after request; it belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_blindspot.device import pick_device
+from napari_blindspot.errors import InputError
+from napari_blindspot.inference.matching import match_channels, series_for
+from napari_blindspot.inference.predictor_student import make_predictor
+from napari_blindspot.inference.stream import predict_tile
+from napari_blindspot.io.region import parse_region
+from napari_blindspot.joint import JointSeries, together
+from napari_blindspot.measure.correction import correct
+from napari_blindspot.measure.fields import noise_fields
+from napari_blindspot.progress import CancelToken, run
+from napari_blindspot.tiling import Span, Tile, round_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_blindspot.config import PredictSettings
+    from napari_blindspot.model import Model
+    from napari_blindspot.stack import Stack
+
+PIECE = 256
+"""Side of the pieces in which a refinement arrives, pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A part of one plane.
+
+    Parameters
+    ----------
+    channel, t, z
+        Which plane.
+    y, x
+        Rows and columns of it.
+    """
+
+    channel: int
+    t: int
+    z: int
+    y: slice
+    x: slice
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.y.stop - self.y.start, self.x.stop - self.x.start
+
+    def pieces(self, side: int = PIECE) -> list[Place]:
+        """Cut it into pieces of a fixed grid, those nearest to its middle first."""
+        found = [
+            Place(self.channel, self.t, self.z, y, x)
+            for y in _cut(self.y, side)
+            for x in _cut(self.x, side)
+        ]
+        return sorted(found, key=self._distance)
+
+    def _distance(self, piece: Place) -> float:
+        middles = [
+            (a.start + a.stop - b.start - b.stop) / 2
+            for a, b in ((self.y, piece.y), (self.x, piece.x))
+        ]
+        return float(np.hypot(*middles))
+
+
+def place_of(stack: Stack, region: str | Mapping[str, slice | int] | None) -> Place:
+    """Turn a region into a part of one plane.
+
+    Parameters
+    ----------
+    stack
+        What is previewed.
+    region
+        As of `open_stack`; an axis that is not named is in the middle (Z, T), first
+        (C) or whole (Y, X).
+
+    Raises
+    ------
+    InputError
+        If it names more than one plane.
+    """
+    sizes = stack.sizes
+    found = parse_region(region, stack) if region else {}
+    starts = {"C": 0, "T": sizes["T"] // 2, "Z": sizes["Z"] // 2}
+    for axis in starts:
+        part = found.get(axis)
+        if part is None:
+            continue
+        if (count := part.stop - part.start) != 1:
+            raise InputError(
+                f"region={region!r} holds {count} planes along {axis}, but a preview "
+                f"shows one; give one index, e.g. {axis.lower()}={part.start}."
+            )
+        starts[axis] = part.start
+    y, x = (found.get(axis, slice(0, sizes[axis])) for axis in "YX")
+    return Place(starts["C"], starts["T"], starts["Z"], y, x)
+
+
+class Previewer:
+    """Denoises parts of planes on request.
+
+    Parameters
+    ----------
+    model
+        Teacher or student.
+    stack
+        Read lazily, piece by piece.
+    settings
+        Device, and what is known of the camera's pixels.
+
+    Raises
+    ------
+    InputError
+        If the model does not fit the stack.
+    """
+
+    def __init__(self, model: Model, stack: Stack, settings: PredictSettings) -> None:
+        model = match_channels(model, stack)
+        correction = correct(stack, settings, model.noise)
+        series = series_for(model, correction.stack)
+        fields = noise_fields(
+            series,
+            model.noise,
+            model.scales,
+            correction,
+            CancelToken(),
+            per_plane=settings.noise_per_plane,
+        )
+        work: Any = zip(series, fields, strict=True)
+        if model.settings.channels > 1:
+            work = zip(*together(series, fields), strict=True)
+        self.stack = stack
+        self.model = model
+        device = pick_device(settings.device)
+        self._predictor = make_predictor(model, device, settings.strength)
+        self._work = {(one.channel, _fixed(one)): (one, field) for one, field in work}
+        self._axis = series[0].axis
+
+    def __call__(
+        self, place: Place, cancel: CancelToken | None = None
+    ) -> NDArray[np.float32]:
+        """Return a part of a plane denoised, (rows, columns) float32, data units.
+
+        Raises
+        ------
+        InputError
+            If the place lies outside of the stack.
+        Cancelled
+            If `cancel` was used.
+        """
+        self._check(place)
+        own, other = (place.z, place.t) if self._axis == "Z" else (place.t, place.z)
+        joint = self.model.settings.channels > 1
+        series, field = self._work[0 if joint else place.channel, other]
+        tile = self._tile(series.shape, own, place)
+        planes = series.read(tile.planes.read, tile.y.read, tile.x.read)
+        job = predict_tile(
+            self._predictor, series, tile, planes, cancel or CancelToken(), field=field
+        )
+        mean, _ = run(job)
+        return np.ascontiguousarray(mean[0, place.channel] if joint else mean[0])
+
+    def pieces(
+        self, place: Place, cancel: CancelToken
+    ) -> Iterator[tuple[Place, NDArray[np.float32]]]:
+        """Return a part of a plane piece by piece, from its middle outwards."""
+        for piece in place.pieces():
+            cancel.raise_if_cancelled()
+            yield piece, self(piece, cancel)
+
+    def _tile(self, shape: tuple[int, int, int], plane: int, place: Place) -> Tile:
+        context = self._predictor.context
+        around = Span(
+            plane,
+            plane + 1,
+            max(plane - context, 0),
+            min(plane + context + 1, shape[0]),
+        )
+        y, x = (
+            _span(part, length, self._predictor.halo, self._predictor.stride)
+            for part, length in ((place.y, shape[1]), (place.x, shape[2]))
+        )
+        return Tile(around, y, x)
+
+    def _check(self, place: Place) -> None:
+        sizes = self.stack.sizes
+        inside = all(
+            0 <= index < sizes[axis]
+            for axis, index in (("C", place.channel), ("T", place.t), ("Z", place.z))
+        ) and all(
+            0 <= part.start < part.stop <= sizes[axis]
+            for axis, part in (("Y", place.y), ("X", place.x))
+        )
+        if not inside:
+            raise InputError(
+                f"{place} lies outside of the stack ({self.stack.axes}, shape "
+                f"{self.stack.shape}); choose a plane and a region inside."
+            )
+
+
+def _span(part: slice, length: int, halo: int, stride: int) -> Span:
+    low = max(part.start - halo, 0) // stride * stride
+    return Span(
+        part.start, part.stop, low, min(part.stop + round_up(halo, stride), length)
+    )
+
+
+def _cut(part: slice, side: int) -> list[slice]:
+    """Cut at multiples of `side`, so that pieces do not move with the view."""
+    edges = [
+        part.start,
+        *range((part.start // side + 1) * side, part.stop, side),
+        part.stop,
+    ]
+    return [slice(low, high) for low, high in itertools.pairwise(edges)]
+
+
+def _fixed(series: Any) -> int:
+    one = series.members[0] if isinstance(series, JointSeries) else series
+    return int(one.fixed)

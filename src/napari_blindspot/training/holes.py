@@ -1,0 +1,120 @@
+"""Which blind spot for the training, and which for the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_blindspot.errors import InputError
+from napari_blindspot.measure.shared_noise import shared_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_blindspot.config import HoleSizes, TrainSettings
+    from napari_blindspot.measure.channels import Channel
+    from napari_blindspot.methods import Method
+    from napari_blindspot.noise.whiteness import Correlation
+    from napari_blindspot.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Holes:
+    """The blind spots (z, y, x) of one network.
+
+    Parameters
+    ----------
+    train, result
+        Behind which it learns and answers.
+    sentence
+        Why, where that was found out; else empty.
+    """
+
+    train: HoleSizes
+    result: HoleSizes
+    sentence: str = ""
+
+    @property
+    def tunable(self) -> bool:
+        """Whether other holes than that of the training are asked for."""
+        return self.train != self.result
+
+
+def choose_holes(
+    settings: TrainSettings,
+    method: Method,
+    stack: Stack,
+    channels: Sequence[Channel],
+) -> Holes:
+    """Choose the blind spots by the settings, the method, or the stack itself.
+
+    Parameters
+    ----------
+    settings
+        Of the training; ``hole="auto"`` asks the stack.
+    method
+        Knows the holes that are meant where nothing is said.
+    stack, channels
+        Measured only for ``"auto"``.
+
+    Raises
+    ------
+    InputError
+        If the training hole does not hold what is asked of the result.
+    """
+    if settings.hole != "auto":
+        train = settings.train_hole
+        if settings.hole is None:
+            result = method.hole
+            train = train or method.train_hole or result
+            smaller = (min(pair) for pair in zip(result, train, strict=True))
+            result = (next(smaller), next(smaller), next(smaller))
+        else:
+            result = settings.hole
+            wanted = method.train_hole or result
+            larger = (max(pair) for pair in zip(result, wanted, strict=True))
+            train = train or (next(larger), next(larger), next(larger))
+        return Holes(train, result)
+    return found_holes(stack, channels, settings.train_hole)
+
+
+def found_holes(
+    stack: Stack, channels: Sequence[Channel], train_hole: HoleSizes | None = None
+) -> Holes:
+    """Choose the smallest hole that hides what neighbours share, in every channel.
+
+    Training and result have the same one, and the posterior brings in the voxel's own
+    value: on stacks with neighbour planes that was never worse than answering behind
+    a smaller hole (``benchmarks/correlated.py``).
+
+    Raises
+    ------
+    InputError
+        If `train_hole` is smaller.
+    """
+    found = [_correlation(stack, index, one) for index, one in enumerate(channels)]
+    known = [one for one in found if one is not None]
+    sizes = [one.hole for one in known] or [(1, 1, 1)]
+    z, y, x = (max(axis) for axis in zip(*sizes, strict=True))
+    hole = (z, y, x)
+    words = " ".join(map(str, hole))
+    verdicts = dict.fromkeys(one.verdict for one in known) or {"unknown": None}
+    sentence = (
+        f"The noise is {' and '.join(verdicts)}: blind spot {words} (z y x), and the "
+        f"voxel's own value is weighed by the noise model"
+    )
+    if train_hole is None:
+        return Holes(hole, hole, sentence)
+    if any(one > other for one, other in zip(hole, train_hole, strict=True)):
+        raise InputError(
+            f"train_hole={train_hole} is smaller than the blind spot {hole} that the "
+            f"noise of this stack asks for; leave train_hole out with hole='auto'."
+        )
+    return Holes(train_hole, hole, sentence)
+
+
+def _correlation(stack: Stack, index: int, channel: Channel) -> Correlation | None:
+    try:
+        return shared_noise(stack, index, channel)
+    except InputError:  # too small to tell
+        return None
