@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor, nn
 
 from _truths import GAIN, OFFSET, READ_NOISE, Case, psnr
@@ -130,12 +131,19 @@ def fit(
 
 
 def noise2void(
-    case: Case, net: UNetDenoiser, *, seconds: float, device: torch.device, crop: int
+    case: Case,
+    net: UNetDenoiser,
+    *,
+    seconds: float,
+    device: torch.device,
+    crop: int,
+    box: tuple[int, int] = (1, 1),
 ) -> Fitted:
     """Train Noise2Void on the noisy stack, best over training length (by the truth).
 
     The mean and standard deviation of the stack normalise it; masked pixels take the
-    value of a random other pixel within 5 px and count alone in the loss.
+    value of a random other pixel within 5 px and count alone in the loss. With a box
+    (rows, columns, odd) the pixels around them are replaced too: structN2V.
     """
     rng = np.random.default_rng(0)
     unit = case.unit(case.noisy)
@@ -147,7 +155,8 @@ def noise2void(
         planes, _ = _crops(rng, volume, volume, index, crop)
         target = planes[:, net.context].copy()
         mask = rng.random(target.shape) < _MASKED
-        planes[:, net.context][mask] = _replacements(rng, target, mask)
+        hidden = ndimage.binary_dilation(mask, np.ones((1, *box)))
+        planes[:, net.context][hidden] = _replacements(rng, target, hidden)
         return tuple(  # type: ignore[return-value]
             torch.from_numpy(x) for x in (planes, target, mask.astype(np.float32))
         )

@@ -1,7 +1,8 @@
 """Take pictures of the panels after a short run on a stack or the generated sample.
 
-The tab Denoise goes to the file given by ``--out``, the tab Noise and the panel Compare
-beside it (``panel_noise.png``, ``panel_compare.png``). Needs a display; without one:
+The tab Denoise goes to the file given by ``--out``, its preview, the tab Noise and the
+panel Compare beside it (``panel_preview.png``, ``panel_noise.png``,
+``panel_compare.png``). Needs a display; without one:
 ``xvfb-run -a -s "-screen 0 1600x1200x24" python scripts/screenshot_panel.py``.
 """
 
@@ -52,6 +53,7 @@ def _take_pictures(viewer: Any, arguments: argparse.Namespace) -> None:
     _side_by_side(viewer, [noisy, denoised])
     panel.layer.value = noisy
     _save(viewer, arguments.out)
+    _preview(viewer, panel, arguments)
     panel.show_noise()
     _run(panel.noise_tab, arguments.timeout)
     _save(viewer, _beside(arguments.out, "noise"))
@@ -62,6 +64,19 @@ def _take_pictures(viewer: Any, arguments: argparse.Namespace) -> None:
     compare.reference.value = noisy if truth is None else truth
     _run(compare, arguments.timeout)
     _save(viewer, _beside(arguments.out, "compare"))
+
+
+def _preview(viewer: Any, panel: Any, arguments: argparse.Namespace) -> None:
+    """Show the preview next to the noisy plane, then put everything back."""
+    denoised = viewer.layers[f"{panel.layer.value.name} denoised"]
+    viewer.layers.remove(denoised)
+    panel.form.tunable_fold.unfold()
+    panel.preview_box.value = True
+    _wait(lambda: "trained" in panel.preview_note.value, arguments.timeout)
+    _save(viewer, _beside(arguments.out, "preview"))
+    panel.preview_box.value = False
+    panel.form.tunable_fold.unfold(False)
+    viewer.layers.append(denoised)
 
 
 def _run(panel: JobPanel, timeout_s: float) -> None:

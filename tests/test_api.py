@@ -217,5 +217,5 @@ def test_options_of_training_are_refused_beside_a_model(
     phantom: Phantom, tmp_path: Path
 ) -> None:
     path = nb.save_model(nb.train(phantom.noisy, axes="ZYX", steps=1), tmp_path / "m")
-    with pytest.raises(InputError, match="steps, train_hole cannot be given together with"):
+    with pytest.raises(InputError, match="steps, train_hole cannot be given"):
         nb.denoise(phantom.noisy, axes="ZYX", model=path, steps=3, train_hole=(1, 3, 3))

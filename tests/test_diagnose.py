@@ -275,7 +275,7 @@ def test_failed_write_leaves_the_old_report(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(RunError, match="No space left"):
+    with pytest.raises(RunError, match="disk is full"):
         nb.write_report(diagnosis, path, overwrite=True)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -65,6 +65,41 @@ HEADER: Facts = {
     "provenance": MODEL,
 }
 
+TEACHER = {
+    **SOFTWARE,
+    "network": {"width": 32, "depth": 4, "context": 2, "hole": [1, 9, 9]},
+    "answer": "mean",
+    "hole": [1, 3, 3],
+    "sources": [{"name": "teacher.tif"}],
+    "seed": 7,
+    "budget": {"minutes": 3.0},
+}
+LESSONS = {
+    "student": "small",
+    "holes": [[1, 1, 1], [1, 3, 3]],
+    "steps": 40,
+    "stopped": "distance",
+    "crop": 64,
+    "batch": 4,
+}
+OF_A_STUDENT: Facts = {
+    **PROVENANCE,
+    "method": "atbsn",
+    "answer": "mean",
+    "role": "student",
+    "hole": None,
+    "network": {"width": 16, "depth": 3, "context": 2},
+    "settings": {"dtype": "same", "strength": 0.7},
+    "model": {
+        **SOFTWARE,
+        "sources": [SOURCE],
+        "seed": 0,
+        "training": {"steps": 512, "stopped": "budget", "crop": 96, "batch": 8},
+        "teacher": TEACHER,
+        "distillation": LESSONS,
+    },
+}
+
 
 def test_a_result_is_described_from_its_provenance() -> None:
     assert result_methods(PROVENANCE) == (
@@ -84,7 +119,7 @@ def test_a_result_is_described_from_its_provenance() -> None:
         "interval -260 to -220). "
         "On held-out voxels the squared difference between prediction and noisy value "
         "was 1.01 times the variance that the model predicts. "
-        "The posterior mean of every voxel, in the grey values of the input, was "
+        "The posterior mean at every voxel, in the grey values of the input, was "
         "written as float32, and the posterior standard deviation beside it."
     )
 
@@ -96,6 +131,63 @@ def test_a_model_is_described_from_its_header() -> None:
     assert "with napari-blindspot 1.2.3" in text
     assert "was denoised" not in text
     assert "was written" not in text
+
+
+def test_the_result_of_a_student_names_its_teacher() -> None:
+    assert result_methods(OF_A_STUDENT) == (
+        "The image cells.tif (24 × 512 × 512 voxels, ZYX, uint16) was denoised with "
+        "napari-blindspot 1.2.3 (PyTorch 2.13.0 and Python 3.11.7). "
+        "The method was a tunable blind-spot network of width 32 and depth 4 (Chen et "
+        "al., Exploring asymmetric tunable blind-spots for self-supervised denoising "
+        "in real-world scenarios, 2024). "
+        "It saw each plane through a blind spot of 1 × 9 × 9 voxels (z, y, x), with 2 "
+        "neighbouring planes on either side. "
+        "It was trained without clean images on teacher.tif. "
+        "Training took 512 steps of 8 crops of 96 × 96 pixels (seed 7) and ended when "
+        "its budget (minutes 3.0) was spent. "
+        "Its objective was the mean absolute difference from the noisy values, without "
+        "a noise model. "
+        "A plain network of width 16 and depth 3, its student, was taught the answers "
+        "that it gives behind each of the blind spots 1 × 1 × 1 and 1 × 3 × 3 (z, y, "
+        "x), by the sum of the absolute differences from all of them, on cells.tif "
+        "(24 × 512 × 512 voxels, ZYX, uint16). "
+        "Teaching took 40 steps of 4 crops of 64 × 64 pixels (seed 0) and ended when "
+        "the student came no nearer to its teacher on crops kept back. "
+        "The answer of the student at every voxel, in the grey values of the input, "
+        "was mixed with the noisy value (70 % to 30 %) and written rounded to the "
+        "pixel type of the input."
+    )
+
+
+def test_a_student_of_a_posterior_is_told_with_the_noise_model() -> None:
+    teacher = {**TEACHER, "answer": "posterior"}
+    lessons = {**LESSONS, "holes": [[1, 1, 5]]}
+    model = {**OF_A_STUDENT["model"], "teacher": teacher, "distillation": lessons}
+    header = {**HEADER, "network": OF_A_STUDENT["network"], "provenance": model}
+    text = model_methods(header)
+    assert "The noise was modelled as Poisson-Gaussian" in text
+    assert (
+        "was taught the posterior mean that it gives behind a blind spot of 1 × 1 × 5 "
+        "voxels, on cells.tif"
+    ) in text
+
+
+def test_a_teacher_asked_behind_another_hole_says_so() -> None:
+    text = result_methods({**PROVENANCE, "hole": [1, 1, 3]})
+    assert (
+        "through a blind spot of 1 × 1 × 5 voxels (z, y, x) in training and of 1 × 1 × "
+        "3 for the result, with 2"
+    ) in text
+    same = result_methods({**PROVENANCE, "hole": [1, 1, 5]})
+    assert "for the result" not in same
+
+
+def test_a_teacher_without_noise_model_tells_none() -> None:
+    facts = {**PROVENANCE, "method": "atbsn", "answer": "mean"}
+    text = result_methods(facts)
+    assert "noise was modelled" not in text
+    assert "without a noise model." in text
+    assert "The answer of the network at every voxel" in text
 
 
 def test_a_model_of_another_version_is_told() -> None:
@@ -208,10 +300,19 @@ def _paths(facts: Facts, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return found
 
 
-@pytest.mark.parametrize("path", _paths(PROVENANCE), ids="-".join)
+@pytest.mark.parametrize(
+    ("whole", "path"),
+    [
+        pytest.param(whole, path, id="-".join((name, *path)))
+        for name, whole in (("teacher", PROVENANCE), ("student", OF_A_STUDENT))
+        for path in _paths(whole)
+    ],
+)
 @pytest.mark.parametrize("how", ["missing", "null"])
-def test_whatever_is_not_recorded_is_left_out(path: tuple[str, ...], how: str) -> None:
-    facts = copy.deepcopy(PROVENANCE)
+def test_whatever_is_not_recorded_is_left_out(
+    whole: Facts, path: tuple[str, ...], how: str
+) -> None:
+    facts = copy.deepcopy(whole)
     *outer, last = path
     part = facts
     for name in outer:

@@ -53,7 +53,7 @@ def test_an_existing_file_is_kept_unless_asked(model: Model, tmp_path: Path) -> 
 
 
 def test_a_wrong_suffix_or_folder_is_refused(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"ends in \.safetensors"):
+    with pytest.raises(InputError, match=r"end in \.safetensors"):
         nb.save_model(model, tmp_path / "model.pt")
     with pytest.raises(InputError, match="does not exist"):
         nb.save_model(model, tmp_path / "nowhere" / "model.safetensors")

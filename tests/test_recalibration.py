@@ -180,6 +180,17 @@ def test_it_survives_json_and_refuses_what_does_not_fit() -> None:
     assert Recalibration.from_dict(earlier).shifted(0.3) == 0.3
 
 
+def test_without_values_the_posterior_is_the_shifted_prior(
+    rng: np.random.Generator,
+) -> None:
+    y, mean = (torch.from_numpy(rng.random((1, 8, 8))) for _ in range(2))
+    prior = Prior(mean, torch.full((1, 8, 8), 0.04, dtype=torch.float64))
+    found = Recalibration((0.0,), (2.0,), (3.0,), shift=(0.05,)).without_values()
+    answer, std = posterior(y, prior, Affine(0.0, 0.1, 0.01), found)
+    torch.testing.assert_close(answer, mean + 0.05, rtol=0, atol=1e-5)
+    torch.testing.assert_close(std, torch.full_like(std, 0.08**0.5), rtol=1e-4, atol=0)
+
+
 def test_the_posterior_is_that_of_the_corrected_prior_and_noise(
     rng: np.random.Generator,
 ) -> None:

@@ -33,6 +33,7 @@ from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, run
 from napari_blindspot.training import loop as training
+from napari_blindspot.training.holes import Holes
 from napari_blindspot.training.inspection import inspect
 from napari_blindspot.training.learning import _fit_recipe
 from napari_blindspot.training.loop import augment, train_network
@@ -251,7 +252,8 @@ def test_training_on_channels_gives_each_a_start(rng: np.random.Generator) -> No
 def test_channels_seen_together_have_one_start(channels: str, starts: int) -> None:
     series = plane_series(open_stack(np.zeros((2, 4, 32, 32)), axes="CZYX"), "z")
     settings = parse_settings(TrainSettings, channels=channels)
-    recipe, _ = _fit_recipe(Recipe(), series, settings)
+    holes = Holes((1, 1, 1), (1, 1, 1))
+    recipe, _ = _fit_recipe(Recipe(), series, settings, holes)
     assert recipe.network.starts == starts
     assert recipe.network.channels == 3 - starts
 

@@ -316,7 +316,7 @@ def test_two_budgets_are_refused() -> None:
         ({"seed": 2**64}, "seed="),
         ({"minutes": float("inf")}, "minutes=inf"),
         ({"gain": float("nan"), "offset": 1.0, "read_noise": 1.0}, "gain=nan"),
-        ({"hole": (1, 1, 65)}, "hole=65"),
+        ({"hole": (1, 1, 65)}, r"hole=\(1, 1, 65\) is no blind spot"),
     ],
 )
 def test_bad_settings_name_the_argument(option: dict[str, object], words: str) -> None:

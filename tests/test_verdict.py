@@ -75,6 +75,15 @@ def test_noise_that_is_under_estimated(factor: float, rng: np.random.Generator) 
     assert "measured noise is used" in verdict.sentence
 
 
+def test_a_line_that_its_own_points_leave_is_not_gone_by(
+    rng: np.random.Generator,
+) -> None:
+    found = judge_noise(residuals(rng), CAMERA, points(rng, 1.6), estimated=True)
+    assert not found.fits
+    assert found.fallback == "prior mean"
+    assert "leaves out the voxels' own values" in found.sentence
+
+
 def test_noise_that_is_under_estimated_in_a_part(rng: np.random.Generator) -> None:
     part = judge_noise(residuals(rng), CAMERA, points(rng, 1.6, part=0.2))
     assert not part.fits

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 
 _NOISE_SETTINGS = (*NoiseSettings.model_fields, "unknown", "stop_gradient")
+_OF_A_TEACHER = ("software", "version", "created", "sources", "seed", "budget")
 _TOO_UNSURE = 1.5  # dB: then the expected PSNR tells nothing
 
 
@@ -56,7 +57,7 @@ class Result:
     Parameters
     ----------
     image
-        Posterior mean in data units, axes of the stack: an array, or a lazy dask
+        The denoised stack in data units, axes of the stack: an array, or a lazy dask
         array where it was written to a file.
     uncertainty
         Posterior standard deviation in data units, like `image`; None if not asked.
@@ -65,13 +66,16 @@ class Result:
     noise
         Noise model of each channel.
     metrics
-        ``device``, ``seconds_train``, ``seconds_predict``, ``voxels_per_second``,
-        ``expected_psnr`` (dB, mean over channels, None if unknown or not to be
-        trusted), ``peak_memory_bytes`` and more.
+        ``device``, ``seconds_train``, ``seconds_distill``, ``seconds_predict``,
+        ``voxels_per_second``, ``hole`` (z, y, x; None for a student), ``student`` (its
+        size, None without one), ``expected_psnr`` (dB, mean over channels, None if
+        unknown or not to be trusted), ``peak_memory_bytes`` and more.
     path
         The file it was written to, if any.
     provenance
         How it was made; also inside the file.
+    teacher
+        The network that taught `model` in this run; None if none did.
     """
 
     image: Any
@@ -81,6 +85,7 @@ class Result:
     metrics: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    teacher: Model | None = None
 
 
 def run_metrics(
@@ -89,6 +94,9 @@ def run_metrics(
     """Return what a run measured: device, times, quality, memory."""
     training = model.provenance.get("training", {})
     trained_here = getattr(settings, "model", True) is None
+    chosen = getattr(settings, "student", None)
+    taught_here = trained_here or chosen not in (None, "none")
+    lessons = model.provenance.get("distillation", {})
     error = _expected_error(model)
     trusted = noise_fits(model) and (error is None or error <= _TOO_UNSURE)
     expected = seen.expected_psnr() if trusted else []
@@ -98,6 +106,9 @@ def run_metrics(
         "seconds_train": training.get("seconds", 0.0) if trained_here else 0.0,
         "steps_train": training.get("steps") if trained_here else 0,
         "stopped_by": training.get("stopped") if trained_here else None,
+        "seconds_distill": lessons.get("seconds", 0.0) if taught_here else 0.0,
+        "hole": None if model.is_student else list(model.result_hole),
+        "student": lessons.get("student"),
         "seconds_predict": seconds,
         "voxels_per_second": stack.n_voxels / seconds,
         "expected_psnr": sum(known) / len(known) if known else None,
@@ -141,6 +152,9 @@ def provenance_of(
     return {
         **software_facts(),
         "method": model.method,
+        "answer": model.answer,
+        "role": "student" if model.is_student else "teacher",
+        "hole": None if model.is_student else list(model.result_hole),
         "source": source_facts(stack),
         "settings": _settings(settings),
         "noise": [noise.as_dict() for noise in model.noise],
@@ -236,8 +250,8 @@ def student_facts(
         "teacher": {
             "network": teacher.settings.model_dump(),
             "answer": teacher.answer,
-            "version": made.get("version"),
-            "created": made.get("created"),
+            "hole": list(teacher.result_hole),
+            **{name: made.get(name) for name in _OF_A_TEACHER},
         },
         "distillation": {
             "student": settings.student,
@@ -295,7 +309,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     InputError
         If the file cannot be read.
     """
-    if Path(path).suffix == ".safetensors":
+    if Path(path).suffix.lower() == ".safetensors":
         header = read_header(path)
         return {
             **header,

@@ -6,11 +6,13 @@ The shell and the panel run these; the functions of `api` run them to their end.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_blindspot.config import DenoiseSettings, DistillSettings, NoiseSettings
+from napari_blindspot.config import DistillSettings, ModelChoice, NoiseSettings
+from napari_blindspot.config.students import student_recipe
 from napari_blindspot.device import cpu_threads, pick_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import (
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.config import (
+        DenoiseSettings,
+        HoleSizes,
         OpenSettings,
         PredictSettings,
         TrainSettings,
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     from napari_blindspot.noise.field import NoiseField
     from napari_blindspot.planes import PlaneSeries
     from napari_blindspot.stack import Stack
+    from napari_blindspot.training.watching import Watch
 
 
 _ONE_FOR_ALL = (
@@ -66,36 +71,78 @@ def denoise_job(
     settings: DenoiseSettings,
     out: Path | None = None,
     cancel: CancelToken | None = None,
+    watch: Watch | None = None,
 ) -> Job[Result]:
-    """Do the work of `denoise` as a generator of events."""
+    """Do the work of `denoise` as a generator of events.
+
+    `watch` is called in training with a provisional `Model`, now and then: at most
+    every few seconds and for a tenth of the time. Its network trains on afterwards, so
+    use it during the call alone. The result does not depend on it.
+    """
     cancel = cancel or CancelToken()
     get_method(settings.method)  # an unknown one is refused before any file is read
     stack = open_with(source, settings)
     _check_outputs(out, stack, settings)
-    yield from _tell(stack)
+    yield from tell(stack)
     camera = read_camera(settings)  # once, for training and for prediction
-    if settings.model is not None:
-        model = load_model(settings.model)
-    else:
-        model = yield from learn([stack], settings, camera, cancel)
+    chosen = yield from _chosen(stack, settings, camera, cancel, watch)
+    model = yield from _taught(chosen, stack, settings, camera, cancel)
+    result = yield from _predict(model, stack, settings, camera, out, cancel)
+    return result if model is chosen else replace(result, teacher=chosen)
+
+
+def model_of(
+    stack: Stack, settings: ModelChoice, camera: CameraMaps, cancel: CancelToken
+) -> Job[Model]:
+    """Return the model that does the work: trained or read, or its student."""
+    model = yield from _chosen(stack, settings, camera, cancel)
+    return (yield from _taught(model, stack, settings, camera, cancel))
+
+
+def _chosen(
+    stack: Stack,
+    settings: ModelChoice,
+    camera: CameraMaps,
+    cancel: CancelToken,
+    watch: Watch | None = None,
+) -> Job[Model]:
+    """Train a model or read one, as the settings say."""
+    if settings.model is None:
+        return (yield from learn([stack], settings, camera, cancel, watch))
+    model = yield from _matched(load_model(settings.model), stack)
+    return (yield from at_hole(model, stack, settings.hole))
+
+
+def _taught(
+    model: Model,
+    stack: Stack,
+    settings: ModelChoice,
+    camera: CameraMaps,
+    cancel: CancelToken,
+) -> Job[Model]:
+    """Return the student of a model where the settings ask for one, else the model."""
     if size := student_size(model, settings):
         chosen = distill_settings(settings, size)
         model = yield from distill(model, stack, chosen, cancel, camera)
-    return (yield from _predict(model, stack, settings, camera, out, cancel))
+    return model
 
 
 def train_job(
-    sources: Sequence[Any], settings: TrainSettings, cancel: CancelToken | None = None
+    sources: Sequence[Any],
+    settings: TrainSettings,
+    cancel: CancelToken | None = None,
+    watch: Watch | None = None,
 ) -> Job[Model]:
-    """Do the work of `train` as a generator of events."""
+    """Do the work of `train` as a generator of events; `watch` as of `denoise_job`."""
     get_method(settings.method)
     if not sources:
         raise InputError("there is no stack to train on; give at least one.")
     stacks = [open_with(source, settings) for source in sources]
     for stack in stacks:
-        yield from _tell(stack)
+        yield from tell(stack)
     camera = read_camera(settings)
-    return (yield from learn(stacks, settings, camera, cancel or CancelToken()))
+    cancel = cancel or CancelToken()
+    return (yield from learn(stacks, settings, camera, cancel, watch))
 
 
 def distill_job(
@@ -106,7 +153,7 @@ def distill_job(
 ) -> Job[Model]:
     """Do the work of `distill` as a generator of events."""
     stack = open_with(source, settings)
-    yield from _tell(stack)
+    yield from tell(stack)
     return (yield from distill(model, stack, settings, cancel or CancelToken()))
 
 
@@ -120,9 +167,12 @@ def predict_job(
     """Do the work of `predict` as a generator of events."""
     stack = open_with(source, settings)
     _check_outputs(out, stack, settings)
-    yield from _tell(stack)
+    yield from tell(stack)
     camera = read_camera(settings)
     cancel = cancel or CancelToken()
+    model = yield from _matched(model, stack)
+    _refuse_uncertainty(model, settings)
+    model = yield from at_hole(model, stack, settings.hole)
     return (yield from _predict(model, stack, settings, camera, out, cancel))
 
 
@@ -134,11 +184,7 @@ def _predict(
     out: Path | None,
     cancel: CancelToken,
 ) -> Job[Result]:
-    if model.n_channels < stack.sizes["C"] and model.n_channels == 1:
-        yield Progress("open", 1, 1, "steps", _ONE_FOR_ALL)
-    model = match_channels(model, stack)
     _refuse_uncertainty(model, settings)
-    model = yield from _at_hole(model, stack, settings)
     if differs := other_correction(model, settings):
         yield Progress("open", 1, 1, "steps", differs)
     correction = correct(stack, settings, model.noise, camera)
@@ -190,12 +236,19 @@ def _predict(
     )
 
 
+def _matched(model: Model, stack: Stack) -> Job[Model]:
+    """Return the model with a scale and a noise model for every channel."""
+    if model.n_channels < stack.sizes["C"] and model.n_channels == 1:
+        yield Progress("open", 1, 1, "steps", _ONE_FOR_ALL)
+    return match_channels(model, stack)
+
+
 def _refuse_uncertainty(model: Model, settings: PredictSettings) -> None:
     if settings.uncertainty and not model.has_uncertainty:
         who = (
-            "a student answers without one"
+            "the model is a student, which answers without one"
             if model.is_student
-            else f"method={model.method!r} knows none"
+            else f"the model was trained by method={model.method!r}, which knows none"
         )
         raise InputError(
             f"uncertainty=True cannot be given: {who}; use a model of "
@@ -203,19 +256,26 @@ def _refuse_uncertainty(model: Model, settings: PredictSettings) -> None:
         )
 
 
-def _at_hole(model: Model, stack: Stack, settings: PredictSettings) -> Job[Model]:
+def at_hole(
+    model: Model, stack: Stack, hole: HoleSizes | Literal["auto"] | None
+) -> Job[Model]:
     """Return the model that answers behind the hole that is asked for."""
-    if settings.hole is None or getattr(settings, "model", True) is None:
-        return model  # trained in this run, for this very hole
-    if settings.hole != "auto":
-        return model.at_hole(settings.hole)
+    if hole is None:
+        return model
+    if model.is_student:
+        raise InputError(
+            f"hole={hole!r} cannot be given: the model is a student, which sees every "
+            f"voxel; use the model of its teacher, or leave hole out."
+        )
+    if hole != "auto":
+        return model.at_hole(hole)
     channels = measure_channels([stack], NoiseSettings())
-    holes = found_holes(stack, channels)
-    yield Progress("open", 1, 1, "steps", holes.sentence)
-    return model.at_hole(holes.result)
+    found = found_holes(stack, channels, answer=model.answer)
+    yield Progress("open", 1, 1, "steps", found.sentence)
+    return model.at_hole(found.result)
 
 
-def student_size(model: Model, settings: DenoiseSettings) -> StudentSize | None:
+def student_size(model: Model, settings: ModelChoice) -> StudentSize | None:
     """Return which student denoises, None for the model itself."""
     if settings.student == "none" or (settings.student is None and model.is_student):
         return None
@@ -226,10 +286,16 @@ def student_size(model: Model, settings: DenoiseSettings) -> StudentSize | None:
     return "small" if pick_device(settings.device).type == "cpu" else "full"
 
 
-def distill_settings(settings: DenoiseSettings, size: StudentSize) -> DistillSettings:
-    """Return how the student of a run is taught: the size, the rest as in the run."""
-    shared = set(DistillSettings.model_fields) & set(DenoiseSettings.model_fields)
+def distill_settings(settings: ModelChoice, size: StudentSize) -> DistillSettings:
+    """Return how the student of a run is taught: the size, the rest as in the run.
+
+    It is not taught for longer than its teacher may be trained.
+    """
+    shared = set(DistillSettings.model_fields) & set(ModelChoice.model_fields)
     kept = settings.model_dump(include=shared - {"student", "minutes", "steps"})
+    usual = student_recipe(pick_device(settings.device).type).minutes
+    if settings.minutes is not None and settings.minutes < usual:
+        kept["minutes"] = settings.minutes
     return DistillSettings(student=size, **kept)
 
 
@@ -250,7 +316,7 @@ def preview_plane(
 ) -> NDArray[np.float32]:
     """Do the work of `preview`."""
     stack = open_with(source, settings)
-    model = run(_at_hole(match_channels(model, stack), stack, settings))
+    model = run(at_hole(match_channels(model, stack), stack, settings.hole))
     return Previewer(model, stack, settings)(place_of(stack, region))
 
 
@@ -265,7 +331,8 @@ def open_with(source: Any, settings: OpenSettings) -> Stack:
     )
 
 
-def _tell(stack: Stack) -> Iterator[Progress]:
+def tell(stack: Stack) -> Iterator[Progress]:
+    """Say what was opened."""
     for note in stack.notes:
         yield Progress("open", 0, 1, "steps", note)
     shape = "×".join(str(n) for n in stack.shape)

@@ -88,8 +88,8 @@ class Model:
         """
         if isinstance(self.network, StudentNetwork):
             raise InputError(
-                "the model is a student, which has no blind spot; give the model of "
-                "its teacher, as 'train' writes it."
+                "the model is a student, which has no blind spot and can teach no "
+                "other; give the model of its teacher, as 'train' writes it."
             )
         return self.network
 

@@ -14,12 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.config import NetworkSettings
 from napari_blindspot.config.students import StudentSettings
-from napari_blindspot.errors import (
-    InputError,
-    ModelFileError,
-    OutputExistsError,
-    RunError,
-)
+from napari_blindspot.config.tunable import HoleSettings
+from napari_blindspot.errors import ModelFileError
+from napari_blindspot.io.new_file import check_new_file, write_new_file
 from napari_blindspot.model import Model
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.networks.student import StudentNetwork
@@ -73,16 +70,7 @@ def save_model(model: Model, path: str | Path, *, overwrite: bool = False) -> Pa
     weights = {
         name: tensor.contiguous() for name, tensor in model.network.state_dict().items()
     }
-    partial = target.with_name(target.name + ".partial")
-    try:
-        partial.write_bytes(save(weights, header))
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(
-            f"The model file {target} could not be written ({error.strerror}); choose "
-            f"another folder or free some space."
-        ) from error
+    write_new_file(target, save(weights, header))
     return target
 
 
@@ -100,27 +88,7 @@ def check_model_path(path: str | Path, *, overwrite: bool) -> Path:
     target = Path(path)
     if not target.suffix:
         target = target.with_suffix(".safetensors")
-    if target.suffix != ".safetensors":
-        raise InputError(
-            f"{target.name} cannot be a model file; give a name that ends in "
-            f".safetensors."
-        )
-    if not target.parent.is_dir():
-        raise InputError(
-            f"The folder {target.parent} of the model file does not exist; create it "
-            f"first."
-        )
-    if not os.access(target.parent, os.W_OK):
-        raise InputError(
-            f"The folder {target.parent} of the model file may not be written to; "
-            f"choose another folder."
-        )
-    if target.exists() and not overwrite:
-        raise OutputExistsError(
-            f"{target} exists already; choose another name or allow overwriting "
-            f"(--overwrite)."
-        )
-    return target
+    return check_new_file(target, "model file", (".safetensors",), overwrite=overwrite)
 
 
 def load_model(path: str | Path) -> Model:
@@ -169,20 +137,25 @@ def load_model(path: str | Path) -> Model:
 
 
 def _network(facts: dict[str, Any]) -> BlindSpotNetwork | StudentNetwork:
-    if facts["kind"] == "student":
+    kind = facts["kind"]
+    if kind == "student":
         return StudentNetwork(StudentSettings(**facts["network"]))
-    return BlindSpotNetwork(NetworkSettings(**facts["network"]))
+    if kind == "teacher":
+        return BlindSpotNetwork(NetworkSettings(**facts["network"]))
+    raise ValueError(f"kind={kind!r} is not known")
 
 
 def _hole(facts: dict[str, Any]) -> Hole | None:
     if "hole" not in facts:
         return None
-    z, y, x = (int(size) for size in facts["hole"])
-    return z, y, x
+    return HoleSettings(hole=tuple(facts["hole"])).hole  # type: ignore[return-value]
 
 
 def _answer(facts: dict[str, Any]) -> Answer:
-    return "mean" if facts.get("answer") == "mean" else "posterior"
+    answer = facts.get("answer", "posterior")
+    if answer not in ("posterior", "mean"):
+        raise ValueError(f"answer={answer!r} is not known")
+    return answer  # type: ignore[no-any-return]
 
 
 def read_header(path: str | Path) -> dict[str, Any]:

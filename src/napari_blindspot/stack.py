@@ -141,10 +141,17 @@ class Stack:
         InputError
             If the stack has no such channel.
         """
-        index = self._channel_index(channel)
+        index = self.channel_index(channel)
         return self.crop({"C": slice(index, index + 1)})
 
-    def _channel_index(self, channel: int | str) -> int:
+    def channel_index(self, channel: int | str) -> int:
+        """Return the index of a channel that is given by index or by name.
+
+        Raises
+        ------
+        InputError
+            If the stack has no such channel.
+        """
         count = self.sizes["C"]
         if isinstance(channel, str) and channel in self.channel_names:
             return self.channel_names.index(channel)

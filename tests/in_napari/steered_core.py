@@ -11,6 +11,7 @@ import numpy as np
 from napari_blindspot.progress import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari.layers import Image
@@ -36,13 +37,15 @@ class SteeredResult:
     metrics: dict[str, Any] = field(default_factory=dict)
     path: Any = None
     provenance: dict[str, Any] = field(default_factory=lambda: {"method": "bayesian"})
+    teacher: Any = None
 
 
 @dataclass
 class SteeredCore:
     """Stands for the core: yields real events, waits and fails when told to.
 
-    It trains until `gate` is set, which it is unless a test clears it.
+    It trains until `gate` is set, which it is unless a test clears it. What it has
+    trained is `model`, and `teacher` if that is a student.
     """
 
     steps: int = 400
@@ -53,6 +56,8 @@ class SteeredCore:
     begun: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
+    model: Any = None
+    teacher: Any = None
 
     def denoise_job(
         self,
@@ -60,6 +65,7 @@ class SteeredCore:
         settings: DenoiseSettings,
         out: Path | None,
         cancel: CancelToken,
+        watch: Callable[[Any], object] | None,
     ) -> Job[SteeredResult]:
         self.calls.append((source, settings, out))
         self.thread = threading.current_thread()
@@ -70,6 +76,8 @@ class SteeredCore:
             self.begun.set()
             while not self.gate.wait(0.01):
                 cancel.raise_if_cancelled()
+                if watch is not None and self.model is not None:
+                    watch(self.model)
                 yield Progress("train", 1, self.steps, "steps")
             yield Progress("train", self.steps, self.steps, "steps", "Checking")
             if self.error is not None:
@@ -78,6 +86,8 @@ class SteeredCore:
                 image=pixels - 1,
                 uncertainty=np.sqrt(pixels) if settings.uncertainty else None,
                 metrics=self.metrics,
+                model=self.model,
+                teacher=self.teacher,
             )
         finally:
             self.closed.set()

@@ -134,7 +134,7 @@ def test_noise_that_was_typed_becomes_settings(
     noise.low_counts.value = noise.noise_per_plane.value = True
     noise.dark.value = tmp_path / "dark.tif"
     noise.fixed_pattern.value = "columns"
-    noise.hole.value = (1, 1, 5)
+    form.tunable.hole.value = (1, 1, 5)
     assert form.settings() == DenoiseSettings(
         quality="balanced",
         gain=2.2,
@@ -168,7 +168,7 @@ def test_maps_that_were_chosen_become_settings(
         {"noise": "impulse", "outliers": 0.05, "gain": 2.0},
         {"noise": "poisson", "gain": 0.5, "low_counts": True},
         {"noise": "camera", "gain": 2.0, "offset": 100.0, "read_noise": 1.5},
-        {"hole": (1, 3, 3), "fixed_pattern": "rows", "noise_per_plane": True},
+        {"fixed_pattern": "rows", "noise_per_plane": True},
     ],
     ids=lambda options: next(iter(options.values())),
 )
@@ -186,7 +186,6 @@ def test_noise_options_are_shown_and_read_back(
         ({"gain": "2,2"}, "gain='2,2' cannot be used"),
         ({"offset": "100"}, "offset alone cannot be used"),
         ({"noise": "camera"}, "needs gain, offset and read_noise"),
-        ({"hole": (1, 1, 4)}, "even size"),
         ({"noise": "impulse", "outliers": "2"}, "outliers='2' cannot be used"),
     ],
     ids=str,
@@ -235,8 +234,8 @@ def test_noise_beside_a_model_is_refused_and_not_dropped(
     form: DenoiseForm, tmp_path: Path
 ) -> None:
     form.advanced.model.value = tmp_path / "net.safetensors"
-    form.noise.hole.value = (1, 1, 5)
-    with pytest.raises(InputError, match=r"hole cannot be given together with model"):
+    form.noise.noise.value = "poisson"
+    with pytest.raises(InputError, match=r"noise cannot be given together with model"):
         form.settings()
 
 
@@ -244,9 +243,10 @@ def test_labels_end_at_the_same_place(form: DenoiseForm, qtbot: QtBot) -> None:
     form.native.setStyleSheet("QLabel { font-size: 19px; }")
     with qtbot.waitExposed(form.native):
         form.show()
-    for fold in (form.output_fold, form.noise_fold, form.advanced_fold):
+    folds = (form.output_fold, form.noise_fold, form.tunable_fold, form.advanced_fold)
+    for fold in folds:
         fold.unfold()
     qtbot.wait(50)
-    for group in (form.noise, form.advanced):
+    for group in (form.noise, form.tunable, form.advanced):
         rows = [one for one in group if one.visible and not isinstance(one, CheckBox)]
         assert len({one.native.x() for one in rows}) == 1

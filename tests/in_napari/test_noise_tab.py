@@ -170,7 +170,7 @@ def test_proposed_blind_spot_goes_into_the_form_and_nothing_else(
     panel.noise_tab.use_button.native.click()
     assert panel.settings() == before.model_copy(update={"hole": diagnosis.hole})
     assert panel.tabs.currentIndex() == 0
-    assert not panel.form.noise.native.isHidden()
+    assert not panel.form.tunable.native.isHidden()
 
 
 def test_channels_are_chosen(

@@ -59,7 +59,7 @@ def test_noise_that_was_typed_reaches_the_core(
     _, panel = cells
     noise = panel.form.noise
     noise.gain.value, noise.offset.value = "2.2", "100"
-    noise.hole.value = (1, 3, 3)
+    panel.form.tunable.hole.value = (1, 3, 3)
     finish(panel)
     settings = core.calls[0][1]
     assert (settings.gain, settings.offset, settings.hole) == (2.2, 100.0, (1, 3, 3))

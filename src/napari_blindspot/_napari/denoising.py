@@ -13,6 +13,7 @@ from napari_blindspot._napari.layers import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari.layers import Image
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from napari_blindspot._napari.layers import Source
     from napari_blindspot.api import Result
     from napari_blindspot.config import DenoiseSettings
+    from napari_blindspot.model import Model
     from napari_blindspot.progress import CancelToken, Job
+
+    Watch = Callable[[Model], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ def denoise_layer(
     settings: DenoiseSettings,
     out: Path | None = None,
     cancel: CancelToken | None = None,
+    watch: Watch | None = None,
 ) -> Job[Denoised]:
     """Check that a layer can be denoised, and return the job that does it.
 
@@ -57,6 +62,8 @@ def denoise_layer(
         File to write; without it the result is held in memory.
     cancel
         Stops the job.
+    watch
+        Is shown the network now and then while it trains.
 
     Returns
     -------
@@ -73,7 +80,7 @@ def denoise_layer(
     source = source_of(layer, settings.axes)
     if out is None:
         check_memory(source, settings, psutil.virtual_memory().available)
-    return _job(layer, source, settings, out, cancel)
+    return _job(layer, source, settings, out, cancel, watch)
 
 
 def _job(
@@ -82,9 +89,10 @@ def _job(
     settings: DenoiseSettings,
     out: Path | None,
     cancel: CancelToken | None,
+    watch: Watch | None,
 ) -> Job[Denoised]:
     # Here, in the worker thread: the core brings torch, which takes a second to load.
     from napari_blindspot.api import denoise_job
 
-    result = yield from denoise_job(layer, settings, out, cancel)
+    result = yield from denoise_job(layer, settings, out, cancel, watch)
     return Denoised(result, result_layers(result, source))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, FileEdit, LineEdit, TupleEdit
-from magicgui.widgets.bases import ValueWidget
+from magicgui.widgets import CheckBox, FileEdit, LineEdit
+from magicgui.widgets.bases import ValuedContainerWidget, ValueWidget
 
 from napari_blindspot.config import DenoiseSettings
 
 if TYPE_CHECKING:
     from napari_blindspot.config import Settings
 
-Field = ValueWidget | FileEdit | TupleEdit  # type: ignore[type-arg]
+Field = ValueWidget | FileEdit | ValuedContainerWidget  # type: ignore[type-arg]
 
 
 def described(name: str, label: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from napari_blindspot._napari.fields import (
 )
 from napari_blindspot._napari.layout import Fold, Rows
 from napari_blindspot._napari.noise_form import NoiseForm
+from napari_blindspot._napari.tunable_form import TunableForm
 from napari_blindspot.config import (
     TRAINING_ONLY,
     DenoiseSettings,
@@ -108,21 +109,25 @@ class DenoiseForm(Container[Widget]):
         self.training = BudgetForm()
         self.output = OutputForm()
         self.noise = NoiseForm()
+        self.tunable = TunableForm()
         self.advanced = AdvancedForm()
         self.output_fold = Fold("Output", self.output)
         self.noise_fold = Fold("Noise", self.noise)
+        self.tunable_fold = Fold("Blind spot and strength", self.tunable)
         self.advanced_fold = Fold("Advanced", self.advanced)
         super().__init__(
             widgets=[
                 self.training,
                 self.output_fold,
                 self.noise_fold,
+                self.tunable_fold,
                 self.advanced_fold,
             ],
             labels=False,
             name="form",
         )
         self.margins = (0, 0, 0, 0)
+        self.advanced.method.changed.connect(self.tunable.meant_for)
 
     def settings(self) -> DenoiseSettings:
         """Return the settings that the widgets show.
@@ -164,7 +169,9 @@ class DenoiseForm(Container[Widget]):
         if "model" in options:  # it brings its training along
             options = {k: v for k, v in options.items() if k not in TRAINING_ONLY}
         # What was chosen on purpose is never dropped: beside a model it is refused.
-        return {**options, **self.noise.given(), **self.advanced.given()}
+        for form in (self.noise, self.tunable, self.advanced):
+            options |= form.given()
+        return options
 
     def _refuse_unasked(self, options: dict[str, object]) -> None:
         """Let the settings say why what is hidden now cannot be chosen."""
@@ -179,7 +186,7 @@ class DenoiseForm(Container[Widget]):
             parse_settings(DenoiseSettings, **{**self._given(), **unasked})
 
     def _is_asked(self, widget: Field) -> bool:
-        forms = (self.noise, self.advanced)
+        forms = (self.noise, self.tunable, self.advanced)
         return all(form.is_asked(widget) for form in forms if widget in form)
 
     def _choose(self, name: str, value: object) -> None:
@@ -191,7 +198,7 @@ class DenoiseForm(Container[Widget]):
                 f"{', '.join(fields)}."
             )
         try:
-            widget.value = _typed(value) if isinstance(widget, LineEdit) else value
+            widget.value = _typed(value) if _is_typed(widget, value) else value
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"{name}={value!r} cannot be chosen in the panel: {error}."
@@ -199,7 +206,9 @@ class DenoiseForm(Container[Widget]):
 
     def _fields(self) -> dict[str, Field]:
         """Return the widgets that are named after a setting."""
-        groups = (self.training, self.output, self.noise, self.advanced)
+        groups = (
+            self.training, self.output, self.noise, self.tunable, self.advanced,
+        )  # fmt: skip
         return {
             widget.name: widget
             for group in groups
@@ -211,6 +220,13 @@ class DenoiseForm(Container[Widget]):
 def _is_setting(widget: Widget) -> TypeGuard[Field]:
     known = DenoiseSettings.model_fields
     return isinstance(widget, get_args(Field)) and widget.name in known
+
+
+def _is_typed(widget: Field, value: object) -> bool:
+    """Return whether a value is shown as text; a choice for None is the empty one."""
+    return isinstance(widget, LineEdit) or (
+        isinstance(widget, ComboBox) and value is None
+    )
 
 
 def _typed(value: object) -> str:

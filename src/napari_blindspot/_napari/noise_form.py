@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, get_args
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import ComboBox, FileEdit, TupleEdit
-from qtpy.QtWidgets import QAbstractSpinBox
+from magicgui.widgets import ComboBox, FileEdit
 
 from napari_blindspot._napari.fields import (
     bare,
@@ -17,24 +16,18 @@ from napari_blindspot._napari.fields import (
     shown,
 )
 from napari_blindspot._napari.layout import Rows
-from napari_blindspot.config import (
-    ASKED_BY_NOISE,
-    LARGEST_HOLE,
-    FixedPattern,
-    NoiseChoice,
-)
+from napari_blindspot.config import ASKED_BY_NOISE, FixedPattern, NoiseChoice
 from napari_blindspot.config.objective import LEARNED, Unknown
 
 if TYPE_CHECKING:
     from napari_blindspot._napari.fields import Field
 
 ESTIMATE = "estimate"
-NARROW = "min-width: 30px; padding: 1px 4px;"  # napari asks for 70 px and more
 _ASKED = {**ASKED_BY_NOISE, "unknown": tuple(LEARNED)}
 
 
 class NoiseForm(Rows):
-    """Widgets for the noise and the blind spot, each under the name of its setting."""
+    """Widgets for the noise, each under the name of its setting."""
 
     def __init__(self) -> None:
         self.noise = ComboBox(
@@ -58,12 +51,11 @@ class NoiseForm(Rows):
             **described("fixed_pattern", "Fixed pattern"),
         )
         self.noise_per_plane = check_box("noise_per_plane", "Noise differs per plane")
-        self.hole = _hole_edit()
         self._all: tuple[Field, ...] = (
             self.noise, self.gain, self.offset, self.read_noise, self.sigma,
             self.outliers, self.unknown, self.low_counts, self.dark, self.offset_map,
             self.variance_map, self.gain_map, self.fixed_pattern,
-            self.noise_per_plane, self.hole,
+            self.noise_per_plane,
         )  # fmt: skip
         super().__init__("noise_form", self._all)
         self.noise.changed.connect(self._show_asked)
@@ -90,21 +82,3 @@ class NoiseForm(Rows):
 
 def _image_file(name: str, label: str) -> FileEdit:
     return FileEdit(mode=FileDialogMode.EXISTING_FILE, **bare(name, label))
-
-
-def _hole_edit() -> TupleEdit:
-    """Return three boxes that step from one odd size to the next.
-
-    They step by the arrow keys and the wheel: with buttons they were wider than a dock.
-    """
-    edit = TupleEdit(
-        **bare("hole", "Blind spot zyx"),
-        value=(1, 1, 1),
-        options={"min": 1, "max": LARGEST_HOLE, "step": 2},
-    )
-    edit.margins = (0, 0, 0, 0)
-    for axis, box in zip("zyx", edit, strict=True):
-        box.tooltip = f"Along {axis}. {edit.tooltip}"
-        box.native.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
-        box.native.setStyleSheet(NARROW)
-    return edit

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from magicgui.widgets import ComboBox, Container, create_widget
+from magicgui.widgets import CheckBox, ComboBox, Container, create_widget
 from napari.utils.notifications import show_warning
 from psygnal import Signal
 from qtpy.QtWidgets import QTabWidget
@@ -26,6 +26,8 @@ from napari_blindspot._napari.layers import (
 )
 from napari_blindspot._napari.layout import Rows, scrolled, wrapped_text
 from napari_blindspot._napari.noise_tab import NoiseTab
+from napari_blindspot._napari.preview import Preview
+from napari_blindspot._napari.preview_answers import Models
 from napari_blindspot.device import describe_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.progress import TITLES, CancelToken
@@ -46,6 +48,10 @@ WARNING_STYLE = "color: #ff6b5e; font-weight: bold;"
 COUNTED: tuple[Stage, ...] = ("train", "predict", "pyramid")
 FINDINGS = ("open", "noise")
 LOOKING = "Looking for a device"
+PREVIEW = (
+    "Show the plane in view denoised, in a layer above its own. It follows the "
+    "sliders, the zoom, the blind spot and the strength."
+)
 
 
 class DenoisePanel(JobPanel):
@@ -75,6 +81,14 @@ class DenoisePanel(JobPanel):
         self.verdict = wrapped_text("verdict")
         self.noise_verdict = wrapped_text("noise_verdict")
         self.noise_tab = NoiseTab(self.layer, self.form.advanced.axes)
+        self.preview_box = CheckBox(
+            text="Preview of the plane in view", name="preview", tooltip=PREVIEW
+        )
+        self.preview_note = wrapped_text("preview_note")
+        self.preview_note.visible = False
+        self.preview = Preview(
+            viewer, self.settings, self._note, self._on_preview_ended
+        )
         self.tabs = QTabWidget()
         self._add_tabs()
         self.layer.changed.connect(self._enable)
@@ -82,6 +96,7 @@ class DenoisePanel(JobPanel):
         self.form.advanced.axes.changed.connect(self._offer_channels)
         self.form.advanced.device.changed.connect(self._ask_device)
         self.noise_tab.hole_chosen.connect(self._use_hole)
+        self._connect_preview()
         self.native_parent_changed.connect(self._on_reparented)
         self._enable()
         self._offer_channels()
@@ -118,7 +133,11 @@ class DenoisePanel(JobPanel):
             raise InputError(
                 "layer is empty; open an image or choose an image layer first."
             )
-        job = denoise_layer(layer, self.form.settings(), self.form.out(), token)
+        settings, out = self.form.settings(), self.form.out()
+        watch = None if settings.model else self.preview.watcher(layer)
+        job = denoise_layer(layer, settings, out, token, watch)
+        if watch is not None:
+            self.preview.train()
         self.verdict.value = self.noise_verdict.value = ""
         return job
 
@@ -128,12 +147,17 @@ class DenoisePanel(JobPanel):
         if self._alive and self.running and found:
             self._tell(event.message)
 
+    def _on_ended(self, outcome: Outcome[Denoised]) -> None:
+        super()._on_ended(outcome)
+        self.preview.trained()
+
     def _tell(self, sentence: str) -> None:
         """Add a line to what was found in this run."""
         self.verdict.value = f"{self.verdict.value}\n{sentence}".strip()
 
     def _show(self, denoised: Denoised) -> Result:
         add_layers(self._viewer, denoised.layers)
+        self.preview.use(_models_of(denoised.result))
         self._tell(verdict(denoised.result))
         fits, sentences = noise_verdict(denoised.result)
         self.noise_verdict.value = sentences
@@ -149,6 +173,8 @@ class DenoisePanel(JobPanel):
                 self.buttons,
                 self.progress,
                 self.stage,
+                self.preview_box,
+                self.preview_note,
                 self.verdict,
                 self.noise_verdict,
             ],
@@ -172,8 +198,43 @@ class DenoisePanel(JobPanel):
 
     def _use_hole(self, hole: Hole) -> None:
         self.set_options(hole=hole)
-        self.form.noise_fold.unfold()
+        self.form.tunable_fold.unfold()
         self.tabs.setCurrentIndex(0)
+
+    def _connect_preview(self) -> None:
+        tunable, advanced = self.form.tunable, self.form.advanced
+        self.preview_box.changed.connect(self._switch_preview)
+        self.layer.changed.connect(self._on_layer_chosen)
+        for knob in (tunable.hole, tunable.strength, advanced.axes, advanced.model):
+            knob.changed.connect(self._update_preview)
+
+    def _switch_preview(self) -> None:
+        layer = self.layer.value
+        if self.preview_box.value and layer is not None:
+            self.preview.switch_on(layer)
+        else:
+            self.preview.switch_off()
+
+    def _on_layer_chosen(self) -> None:
+        shown = self.preview.layer
+        if shown is not None and shown not in self._viewer.layers:
+            self._on_preview_ended()  # not the user chose, what was shown is gone
+        else:
+            self._switch_preview()
+
+    def _update_preview(self) -> None:
+        self.preview.update()
+
+    def _note(self, sentence: str) -> None:
+        self.preview_note.value = sentence
+        self.preview_note.visible = bool(sentence)
+
+    def _on_preview_ended(self) -> None:
+        self.preview_box.value = False
+
+    def _on_destroyed(self) -> None:
+        super()._on_destroyed()
+        self.preview.close()
 
     def _ask_device(self) -> None:
         # In a worker thread: looking loads torch, which takes a second or more.
@@ -203,6 +264,7 @@ class DenoisePanel(JobPanel):
         if self.native.parent() is None:  # closed: the panel can no longer be seen
             self.cancel()
             self.noise_tab.cancel()
+            self.preview.switch_off()
             return
         active = self._viewer.layers.selection.active
         if active in self.layer.choices:
@@ -217,6 +279,15 @@ def _layer_choice() -> ComboBox:
         options={"tooltip": "The image layer to denoise; it is only read."},
     )
     return cast("ComboBox", widget)
+
+
+def _models_of(result: Result) -> Models:
+    """Return the teacher of a result and its student, if there is one."""
+    if result.teacher is not None:
+        return Models(result.teacher, result.model)
+    if result.model is not None and result.model.is_student:
+        return Models(None, result.model)
+    return Models(result.model)
 
 
 def _describe(device: str) -> Job[DeviceReport]:

@@ -19,12 +19,13 @@ from napari_blindspot.config import (
     BudgetSettings,
     CameraSettings,
     CompareSettings,
-    DenoiseSettings,
     DeviceSettings,
     DistillSettings,
+    ModelChoice,
     NoiseSettings,
     OpenSettings,
     OutputSettings,
+    PreviewSettings,
     Settings,
     TrainSettings,
 )
@@ -46,20 +47,21 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _TITLES: tuple[tuple[type[Settings], str], ...] = (
     (OpenSettings, "Input"),
+    (PreviewSettings, "Plane"),
     (CompareSettings, "Comparison"),
-    (NoiseSettings, "Noise"),
-    (CameraSettings, "Camera"),
     (BudgetSettings, "Training time (one of the three)"),
     (TrainSettings, "Training"),
+    (ModelChoice, "Trained model"),
     (HoleSettings, "Blind spot"),
     (TunableSettings, "Blind spot"),
-    (ObjectiveSettings, "Advanced training"),
-    (DenoiseSettings, "Trained model"),
     (StudentChoice, "Student"),
     (DistillSettings, "Student"),
+    (NoiseSettings, "Noise"),
+    (CameraSettings, "Camera"),
     (OutputSettings, "Output"),
     (StrengthSettings, "Output"),
     (DeviceSettings, "Device"),
+    (ObjectiveSettings, "Advanced training"),
 )
 _BY_TITLE = {
     title: Group(title, sort_key=order)
@@ -142,10 +144,15 @@ def _whole_numbers(kind: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
         ) from None
 
 
-def _whole_numbers_or_auto(
-    kind: Any, tokens: Sequence[Token]
-) -> tuple[int, ...] | str:
-    return "auto" if tokens[0].value == "auto" else _whole_numbers(kind, tokens)
+def _whole_numbers_or_auto(kind: Any, tokens: Sequence[Token]) -> tuple[int, ...] | str:
+    if tokens[0].value == "auto":
+        return "auto"
+    # cyclopts counts no words of a union, so too few come as one.
+    if len(tokens) == 1:
+        raise CoercionError(
+            msg=f"{tokens[0].keyword} needs 3 values with blanks between, or auto."
+        )
+    return _whole_numbers(kind, tokens)
 
 
 def _index_or_name(kind: Any, tokens: Sequence[Token]) -> int | str:

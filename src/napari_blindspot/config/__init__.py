@@ -26,7 +26,9 @@ from napari_blindspot.config.tunable import (
     StrengthSettings,
     StudentChoice,
     TunableSettings,
+    refuse_even,
     refuse_tuned,
+    refuse_uncertainty,
 )
 from napari_blindspot.config.tunable import HoleSizes as HoleSizes
 
@@ -149,9 +151,8 @@ class PredictSettings(
     """Everything that decides about the denoised output."""
 
 
-# pydantic names its own constructors differently in the two bases.
-class DenoiseSettings(TrainSettings, PredictSettings, StudentChoice):  # type: ignore[misc]
-    """Train on a stack and denoise it."""
+class ModelChoice(TrainSettings, StudentChoice):
+    """Which model does the work: trained here or read, and perhaps its student."""
 
     model: Path | None = Field(
         None, description="Use this trained model file instead of training."
@@ -170,6 +171,40 @@ class DenoiseSettings(TrainSettings, PredictSettings, StudentChoice):  # type: i
                 f"file brings its own; leave them out, or train without model"
             )
         return self
+
+
+# pydantic names its own constructors differently in the two bases.
+class DenoiseSettings(ModelChoice, PredictSettings):  # type: ignore[misc]
+    """Train on a stack and denoise it."""
+
+    @model_validator(mode="after")
+    def _uncertainty_is_known(self) -> Self:
+        refuse_uncertainty(self)
+        return self
+
+
+class PreviewSettings(ModelChoice, StrengthSettings):
+    """Which part of a plane is shown denoised, and by which model."""
+
+    channel: int | str | None = Field(
+        None,
+        description="Show this channel (index or name); without model a network is "
+        "trained on it alone. Default: the first.",
+    )
+    region: str | None = Field(
+        None, description="Show this part of the plane alone, e.g. 'y=0:512,x=0:512'."
+    )
+    z: int | None = Field(
+        None,
+        ge=0,
+        description="Plane along z, counted from 0; default: the middle one.",
+    )
+    t: int | None = Field(
+        None, ge=0, description="Time point, counted from 0; default: the middle one."
+    )
+    beside: bool = Field(
+        False, description="Put the noisy plane to the left of the denoised one."
+    )
 
 
 class DiagnoseSettings(OpenSettings, NoiseSettings):
@@ -274,6 +309,11 @@ class NetworkSettings(Settings):
     channels: int = Field(1, ge=1)
     covariance: Literal["full", "diagonal"] = "full"
     starts: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _hole_has_a_centre(self) -> Self:
+        refuse_even("hole", self.hole)
+        return self
 
     @model_validator(mode="after")
     def _starts_are_of_single_channels(self) -> Self:

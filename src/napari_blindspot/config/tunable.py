@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from numbers import Real
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,11 +11,43 @@ from napari_blindspot.config.base import Settings
 from napari_blindspot.config.students import StudentSize
 
 if TYPE_CHECKING:
-    from napari_blindspot.config import TrainSettings
+    from napari_blindspot.config import DenoiseSettings, TrainSettings
 
 LARGEST_HOLE = 63
 HoleSize = Annotated[int, Field(ge=1, le=LARGEST_HOLE)]
 HoleSizes = tuple[HoleSize, HoleSize, HoleSize]
+
+
+def refuse_shapeless(name: str, settings: Any, word: str | None = None) -> None:
+    """Refuse what are not three sizes, before it is parsed.
+
+    Parameters
+    ----------
+    name
+        Of the setting.
+    settings
+        All settings as they were given.
+    word
+        That may stand in place of the sizes.
+
+    Raises
+    ------
+    ValueError
+        With the sentence for the user, without its full stop.
+    """
+    hole = settings.get(name) if isinstance(settings, dict) else None
+    if hole is None or (isinstance(hole, str) and hole == word):
+        return
+    sizes = hole if isinstance(hole, (tuple, list)) else ()
+    if len(sizes) == 3 and all(
+        isinstance(size, Real) and 1 <= float(size) <= LARGEST_HOLE for size in sizes
+    ):
+        return
+    instead = f", or {word!r}" if word else ""
+    raise ValueError(
+        f"{name}={hole!r} is no blind spot; give three odd sizes z y x from 1 to "
+        f"{LARGEST_HOLE}, such as (1, 1, 5){instead}"
+    )
 
 
 def refuse_even(name: str, hole: object) -> None:
@@ -43,6 +76,12 @@ class HoleSettings(Settings):
         "1 3 3.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _hole_has_a_shape(cls, given: Any) -> Any:
+        refuse_shapeless("hole", given, "auto")
+        return given
+
     @model_validator(mode="after")
     def _hole_is_odd(self) -> Self:
         refuse_even("hole", self.hole)
@@ -69,6 +108,12 @@ class TunableSettings(HoleSettings):
         description="Blind spot z y x during training; default: that of hole, with "
         "method atbsn 1 9 9.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _train_hole_has_a_shape(cls, given: Any) -> Any:
+        refuse_shapeless("train_hole", given)
+        return given
 
     @model_validator(mode="after")
     def _train_hole_is_odd(self) -> Self:
@@ -119,4 +164,26 @@ def refuse_tuned(settings: TrainSettings) -> None:
             f"{' and '.join(meaningless)} has no meaning with method='atbsn', which "
             f"compares absolute values and needs no noise model; leave it out, or use "
             f"method='bayesian'"
+        )
+
+
+def refuse_uncertainty(settings: DenoiseSettings) -> None:
+    """Refuse an uncertainty where it is clear beforehand that there will be none.
+
+    Raises
+    ------
+    ValueError
+        With the sentence for the user, without its full stop.
+    """
+    if not settings.uncertainty:
+        return
+    if settings.student not in (None, "none"):
+        raise ValueError(
+            f"uncertainty=True cannot be given with student={settings.student!r}, "
+            f"which answers without one; leave out one of the two"
+        )
+    if settings.model is None and settings.method == "atbsn":
+        raise ValueError(
+            "uncertainty=True cannot be given with method='atbsn', which knows none; "
+            "leave it out, or use method='bayesian'"
         )

@@ -295,6 +295,9 @@ def blended(
         float32. The blend is off by what the answer is off, and by what was put back
         of the noise.
     """
-    back = (1 - strength) * (noisy.astype(np.float32) - mean)
+    noisy = noisy.astype(np.float32)
+    noisy = np.where(np.isfinite(noisy), noisy, mean)
+    # From the noisy side, so that a strength of 0 gives its very values back.
+    blend = noisy + np.float32(strength) * (mean - noisy)
     known = std > 0
-    return mean + back, np.where(known, np.hypot(std, back), 0).astype(np.float32)
+    return blend, np.where(known, np.hypot(std, blend - mean), 0).astype(np.float32)

@@ -7,8 +7,6 @@ and then answers request after request; it belongs to one thread.
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +14,9 @@ import numpy as np
 from napari_blindspot.device import pick_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.inference.matching import match_channels, series_for
+from napari_blindspot.inference.places import Place as Place
 from napari_blindspot.inference.predictor_student import make_predictor
-from napari_blindspot.inference.stream import predict_tile
+from napari_blindspot.inference.stream import block_shape, predict_tile
 from napari_blindspot.io.region import parse_region
 from napari_blindspot.joint import JointSeries, together
 from napari_blindspot.measure.correction import correct
@@ -33,49 +32,6 @@ if TYPE_CHECKING:
     from napari_blindspot.config import PredictSettings
     from napari_blindspot.model import Model
     from napari_blindspot.stack import Stack
-
-PIECE = 256
-"""Side of the pieces in which a refinement arrives, pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A part of one plane.
-
-    Parameters
-    ----------
-    channel, t, z
-        Which plane.
-    y, x
-        Rows and columns of it.
-    """
-
-    channel: int
-    t: int
-    z: int
-    y: slice
-    x: slice
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.y.stop - self.y.start, self.x.stop - self.x.start
-
-    def pieces(self, side: int = PIECE) -> list[Place]:
-        """Cut it into pieces of a fixed grid, those nearest to its middle first."""
-        found = [
-            Place(self.channel, self.t, self.z, y, x)
-            for y in _cut(self.y, side)
-            for x in _cut(self.x, side)
-        ]
-        return sorted(found, key=self._distance)
-
-    def _distance(self, piece: Place) -> float:
-        middles = [
-            (a.start + a.stop - b.start - b.stop) / 2
-            for a, b in ((self.y, piece.y), (self.x, piece.x))
-        ]
-        return float(np.hypot(*middles))
 
 
 def place_of(stack: Stack, region: str | Mapping[str, slice | int] | None) -> Place:
@@ -164,16 +120,36 @@ class Previewer:
             If `cancel` was used.
         """
         self._check(place)
-        own, other = (place.z, place.t) if self._axis == "Z" else (place.t, place.z)
-        joint = self.model.settings.channels > 1
-        series, field = self._work[0 if joint else place.channel, other]
+        cancel = cancel or CancelToken()
+        whole = np.empty(place.shape, np.float32)
+        for part in self._fitting(place):
+            rows = slice(part.y.start - place.y.start, part.y.stop - place.y.start)
+            columns = slice(part.x.start - place.x.start, part.x.stop - place.x.start)
+            whole[rows, columns] = self._denoised(part, cancel)
+        return whole
+
+    def _denoised(self, place: Place, cancel: CancelToken) -> NDArray[np.float32]:
+        """Denoise what fits into memory at once."""
+        cancel.raise_if_cancelled()  # before anything is read
+        series, field, own = self._found(place)
         tile = self._tile(series.shape, own, place)
         planes = series.read(tile.planes.read, tile.y.read, tile.x.read)
-        job = predict_tile(
-            self._predictor, series, tile, planes, cancel or CancelToken(), field=field
-        )
+        cancel.raise_if_cancelled()
+        job = predict_tile(self._predictor, series, tile, planes, cancel, field=field)
         mean, _ = run(job)
-        return np.ascontiguousarray(mean[0, place.channel] if joint else mean[0])
+        joint = self.model.settings.channels > 1
+        found: NDArray[np.float32] = mean[0, place.channel] if joint else mean[0]
+        return found
+
+    def _fitting(self, place: Place) -> list[Place]:
+        """Cut a place where it does not fit into memory as a whole."""
+        block = block_shape(
+            (1, *place.shape),
+            halo=self._predictor.halo,
+            stride=self._predictor.stride,
+            max_pixels=self._predictor.max_pixels(),
+        )
+        return [place] if block[1:] == place.shape else place.pieces(max(block[1:]))
 
     def pieces(
         self, place: Place, cancel: CancelToken
@@ -182,6 +158,30 @@ class Previewer:
         for piece in place.pieces():
             cancel.raise_if_cancelled()
             yield piece, self(piece, cancel)
+
+    def noisy(self, place: Place) -> NDArray[np.float32]:
+        """Return a part of a plane as it was before, (rows, columns), data units.
+
+        What the camera added is taken off, as it is of the denoised one: a blend of
+        both is what a full run gives with a lower strength.
+
+        Raises
+        ------
+        InputError
+            If the place lies outside of the stack.
+        """
+        series, _, own = self._found(place)
+        if isinstance(series, JointSeries):
+            series = series.members[place.channel]
+        (plane,) = series.read(slice(own, own + 1), place.y, place.x)
+        return np.ascontiguousarray(plane, dtype=np.float32)
+
+    def _found(self, place: Place) -> tuple[Any, Any, int]:
+        """Return the series that holds a place, its noise, and which of its planes."""
+        self._check(place)
+        own, other = (place.z, place.t) if self._axis == "Z" else (place.t, place.z)
+        joint = self.model.settings.channels > 1
+        return *self._work[0 if joint else place.channel, other], own
 
     def _tile(self, shape: tuple[int, int, int], plane: int, place: Place) -> Tile:
         context = self._predictor.context
@@ -218,16 +218,6 @@ def _span(part: slice, length: int, halo: int, stride: int) -> Span:
     return Span(
         part.start, part.stop, low, min(part.stop + round_up(halo, stride), length)
     )
-
-
-def _cut(part: slice, side: int) -> list[slice]:
-    """Cut at multiples of `side`, so that pieces do not move with the view."""
-    edges = [
-        part.start,
-        *range((part.start // side + 1) * side, part.stop, side),
-        part.stop,
-    ]
-    return [slice(low, high) for low, high in itertools.pairwise(edges)]
 
 
 def _fixed(series: Any) -> int:

@@ -60,7 +60,7 @@ class BlindFilter(nn.Module):
         Tensor
             (N, channels, Y, X). Voxels outside the image have no weight.
         """
-        kernel = self.kernel * self.visible(hole)
+        kernel = self.behind(hole)
         planes = self._by_channel(planes).to(kernel.dtype)
         least = (_LEAST_WEIGHT * kernel.sum((1, 2, 3))).clamp(min=1e-3)
         # In full precision: the mean that everything else corrects.
@@ -84,6 +84,30 @@ class BlindFilter(nn.Module):
         n, maps, height, width = planes.shape
         split = planes.reshape(n, -1, self.channels, height, width)
         return split.transpose(1, 2).reshape(n, maps, height, width)
+
+    def behind(self, hole: tuple[int, int, int]) -> Tensor:
+        """Return the kernel for a hole, zero inside.
+
+        Behind a larger hole than it was fitted for, what is left is scaled up. Where
+        that is little, the hidden weight goes to what lies nearest outside instead:
+        fitted weights of distant voxels are often negative and may sum to nothing.
+        """
+        visible = self.visible(hole)
+        left = self.kernel * visible
+        hidden = (self.kernel - left).sum((1, 2, 3), keepdim=True)
+        near = visible * self._nearness()
+        moved = left + hidden * near / near.sum().clamp(min=1e-6)
+        enough = left.sum((1, 2, 3), keepdim=True) >= hidden
+        return torch.where(enough, left, moved)
+
+    def _nearness(self) -> Tensor:
+        """Return 1 / distance² of every voxel, 0 for the centre, as of `visible`."""
+        side = torch.arange(-RADIUS, RADIUS + 1, device=self.kernel.device)
+        planes = torch.arange(-self.context, self.context + 1, device=side.device)
+        squares = (
+            planes[:, None, None] ** 2 + side[:, None] ** 2 + side[None, :] ** 2
+        ).to(self.kernel.dtype)
+        return torch.where(squares > 0, 1 / squares.clamp(min=1), 0)[None]
 
     def visible(self, hole: tuple[int, int, int]) -> Tensor:
         """Return 1 where a voxel lies outside the hole, 0 inside.

@@ -28,6 +28,18 @@ LEAST_RESIDUAL = 0.85
 LEAST_VOXELS = 1000
 """Fewer residuals than these tell nothing."""
 
+MEASURED_NOISE, PRIOR_MEAN = "measured noise", "prior mean"
+"""What the result falls back to: a larger noise, or no word of the voxel itself."""
+
+_WRONG_VALUES = (
+    "(wrong camera values, compressed or clipped data?). The larger, measured noise is "
+    "used for the result."
+)
+_NO_LINE = (
+    "(compressed or rescaled data, which no camera model fits). The result leaves out "
+    "the voxels' own values and is the network's mean."
+)
+
 _TOO_LITTLE, _TOO_MUCH = 1.08, 0.85  # measured over modelled noise variance
 _PART = 0.1  # of the voxels: what is wrong in fewer of them is not worth a fall-back
 _SURE = 3.0  # standard errors
@@ -69,7 +81,13 @@ class Verdict:
         return asdict(self)
 
 
-def judge_noise(seen: Residuals, model: NoiseModel, points: MeanVariance) -> Verdict:
+def judge_noise(
+    seen: Residuals,
+    model: NoiseModel,
+    points: MeanVariance,
+    *,
+    estimated: bool = False,
+) -> Verdict:
     """Judge the noise model of one channel.
 
     Parameters
@@ -80,6 +98,9 @@ def judge_noise(seen: Residuals, model: NoiseModel, points: MeanVariance) -> Ver
         The noise model it was trained with, data units.
     points
         Measured mean–variance points, data units; may be empty.
+    estimated
+        Whether the model is the line through these very points: where they leave it,
+        no line fits and none of them is a safe noise to go by.
     """
     if seen.y.size < LEAST_VOXELS:
         return Verdict(
@@ -101,13 +122,12 @@ def judge_noise(seen: Residuals, model: NoiseModel, points: MeanVariance) -> Ver
         return Verdict(
             False,
             f"noise is under-estimated by {_words(over)} in a part of the image: "
-            f"neighbouring voxels differ more than the noise model allows (wrong "
-            f"camera values, compressed or clipped data?). The larger, measured noise "
-            f"is used for the result.",
+            f"neighbouring voxels differ more than the noise model allows "
+            + (_NO_LINE if estimated else _WRONG_VALUES),
             residual,
             error,
             most,
-            "measured noise",
+            PRIOR_MEAN if estimated else MEASURED_NOISE,
         )
     if least < min(_TOO_MUCH, 1 - chance) and residual < 1 - _SURE * error:
         return Verdict(

@@ -10,6 +10,7 @@ import numpy as np
 from napari_blindspot.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -86,14 +87,48 @@ def compare(
     panels = {"noisy": noisy, "denoised": denoised}
     panels |= {name: plane for name, plane in optional.items() if plane is not None}
     _check_panels(panels)
-    limits = dict.fromkeys(panels, _limits(denoised))
+    limits = dict.fromkeys(panels, grey_limits(denoised))
     if uncertainty is not None:
-        limits["uncertainty"] = _limits(uncertainty, 0.0)
+        limits["uncertainty"] = grey_limits(uncertainty, 0.0)
     shown = {
         _label(title, name, *limits[name]): _grey(plane, *limits[name])
         for name, plane in panels.items()
     }
     return _side_by_side(shown, pixel_size_um)
+
+
+def planes_in_a_row(
+    planes: Sequence[NDArray[Any]], limits: tuple[float, float]
+) -> Image:
+    """Lay planes side by side, pixel by pixel, without labels.
+
+    Parameters
+    ----------
+    planes
+        At least one, (Y, X) of the same shape, data units. NaN is drawn black.
+    limits
+        Grey values that are drawn black and white.
+
+    Returns
+    -------
+    Image
+        8-bit grey, with a white gap between planes.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+    """
+    from PIL import Image
+
+    _check_panels({"noisy": planes[0], "denoised": planes[-1]})
+    rows, columns = planes[0].shape
+    width = len(planes) * (columns + _GAP) - _GAP
+    picture = Image.new("L", (width, rows), 255)
+    for index, plane in enumerate(planes):
+        left = index * (columns + _GAP)
+        picture.paste(Image.fromarray(_grey(plane, *limits)), (left, 0))
+    return picture
 
 
 def _check_panels(panels: dict[str, NDArray[Any]]) -> None:
@@ -106,7 +141,16 @@ def _check_panels(panels: dict[str, NDArray[Any]]) -> None:
             )
 
 
-def _limits(plane: NDArray[Any], low: float | None = None) -> tuple[float, float]:
+def grey_limits(plane: NDArray[Any], low: float | None = None) -> tuple[float, float]:
+    """Return the grey values that are drawn black and white, data units.
+
+    Parameters
+    ----------
+    plane
+        (Y, X), any dtype; its 0.5 % and 99.8 % quantiles count. NaN is ignored.
+    low
+        Black instead of the lower one.
+    """
     darkest, brightest = np.nanpercentile(plane, [0.5, 99.8])
     return float(darkest) if low is None else low, float(brightest)
 

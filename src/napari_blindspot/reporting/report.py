@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 
-from napari_blindspot.errors import InputError, OutputExistsError, RunError
+from napari_blindspot.io.new_file import check_new_file, write_new_file
 from napari_blindspot.noise.whiteness import ALARM
 from napari_blindspot.reporting.charts import (
     bars_with_errors,
@@ -21,6 +18,7 @@ from napari_blindspot.reporting.charts import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -52,27 +50,7 @@ def check_report_path(path: str | Path, *, overwrite: bool) -> Path:
     InputError
         If it does not end in ``.html``, is a folder, or its folder does not exist.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise InputError(
-            f"report={str(path)!r} cannot be written; a report is an HTML page, so let "
-            f"its name end in .html."
-        )
-    if not path.parent.is_dir():
-        raise InputError(
-            f"report={str(path)!r} cannot be written: the folder {path.parent} does "
-            f"not exist; create it or choose another one."
-        )
-    if path.is_dir():
-        raise InputError(
-            f"report={str(path)!r} is a folder; choose the name of a file in it."
-        )
-    if path.exists() and not overwrite:
-        raise OutputExistsError(
-            f"report={str(path)!r} exists already; choose another name or give "
-            f"overwrite."
-        )
-    return path
+    return check_new_file(path, "report", (".html", ".htm"), overwrite=overwrite)
 
 
 def write_report(
@@ -102,16 +80,7 @@ def write_report(
         If it cannot be written.
     """
     path = check_report_path(path, overwrite=overwrite)
-    beside = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        beside.write_text(report_html(diagnosis), encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise RunError(
-            f"The report {path} could not be written ({error.strerror}); choose "
-            f"another folder or free some space."
-        ) from error
+    write_new_file(path, report_html(diagnosis).encode())
     return path
 
 

@@ -51,13 +51,11 @@ def distill(
     teacher = model.teacher
     device = pick_device(settings.device)
     model = match_channels(model, stack)
-    camera = read_camera(settings) if camera is None else camera
     recipe = _budget(student_recipe(device.type), settings)
     with cpu_threads(settings, device) as threads:
-        sampler = _sampler(model, stack, settings, camera, recipe, cancel)
-        predictor = make_predictor(model, device)
-        holes = holes_of(model)
-        lessons = yield from _ask(predictor, sampler, holes, recipe, cancel)
+        lessons = yield from make_lessons(
+            model, stack, settings, recipe, device, cancel, camera
+        )
         torch.manual_seed(settings.seed)
         student = make_student(teacher, settings.student)
         taught = yield from teach(
@@ -69,9 +67,50 @@ def distill(
         recalibration=(),
         hole=None,
         provenance=student_facts(
-            model, taught, recipe, holes, settings, stack, str(device), threads
+            model,
+            taught,
+            recipe,
+            holes_of(model),
+            settings,
+            stack,
+            str(device),
+            threads,
         ),
     )
+
+
+def make_lessons(
+    model: Model,
+    stack: Stack,
+    settings: DistillSettings,
+    recipe: StudentRecipe,
+    device: torch.device,
+    cancel: CancelToken,
+    camera: CameraMaps | None = None,
+) -> Job[Lessons]:
+    """Ask a teacher on crops of a stack, behind all of its holes.
+
+    Parameters
+    ----------
+    model
+        The teacher, with a scale and noise for every channel of the stack.
+    stack
+        Read crop by crop.
+    settings
+        What is known of the camera, and the seed.
+    recipe
+        How many crops, and of which size.
+    device
+        Where the teacher answers.
+    cancel
+        Asked before every batch.
+    camera
+        What `read_camera` read for the settings; default: it is read now.
+    """
+    camera = read_camera(settings) if camera is None else camera
+    sampler = _sampler(model, stack, settings, camera, recipe, cancel)
+    predictor = make_predictor(model, device)
+    return (yield from _ask(predictor, sampler, holes_of(model), recipe, cancel))
 
 
 def holes_of(model: Model) -> tuple[Hole, ...]:
@@ -162,6 +201,10 @@ def _ask(
         yield Progress(
             "distill", 0, 100, "%", "Asking the teacher" if index == 0 else ""
         )
+    teacher = predictor.model.teacher.settings
     return Lessons(
-        torch.cat(planes), torch.cat(answers, dim=1), predictor.model.settings.context
+        torch.cat(planes),
+        torch.cat(answers, dim=1),
+        teacher.context,
+        quarter_turns=all(y == x for _, y, x in (teacher.hole, *holes)),
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_blindspot.config import HoleSizes, TrainSettings
     from napari_blindspot.measure.channels import Channel
     from napari_blindspot.methods import Method
+    from napari_blindspot.model import Answer
     from napari_blindspot.noise.whiteness import Correlation
     from napari_blindspot.stack import Stack
 
@@ -67,25 +68,37 @@ def choose_holes(
         if settings.hole is None:
             result = method.hole
             train = train or method.train_hole or result
-            smaller = (min(pair) for pair in zip(result, train, strict=True))
-            result = (next(smaller), next(smaller), next(smaller))
+            # Planes that were never seen in training tell the network nothing.
+            result = (train[0], min(result[1], train[1]), min(result[2], train[2]))
         else:
             result = settings.hole
             wanted = method.train_hole or result
             larger = (max(pair) for pair in zip(result, wanted, strict=True))
             train = train or (next(larger), next(larger), next(larger))
         return Holes(train, result)
-    return found_holes(stack, channels, settings.train_hole)
+    return found_holes(stack, channels, settings.train_hole, method.answer)
 
 
 def found_holes(
-    stack: Stack, channels: Sequence[Channel], train_hole: HoleSizes | None = None
+    stack: Stack,
+    channels: Sequence[Channel],
+    train_hole: HoleSizes | None = None,
+    answer: Answer = "posterior",
 ) -> Holes:
     """Choose the smallest hole that hides what neighbours share, in every channel.
 
     Training and result have the same one, and the posterior brings in the voxel's own
     value: on stacks with neighbour planes that was never worse than answering behind
     a smaller hole (``benchmarks/correlated.py``).
+
+    Parameters
+    ----------
+    stack, channels
+        What is measured, and what was measured of it.
+    train_hole
+        The one that was asked for; default: that of the result.
+    answer
+        Of the network; only the sentence depends on it.
 
     Raises
     ------
@@ -98,11 +111,15 @@ def found_holes(
     z, y, x = (max(axis) for axis in zip(*sizes, strict=True))
     hole = (z, y, x)
     words = " ".join(map(str, hole))
-    verdicts = dict.fromkeys(one.verdict for one in known) or {"unknown": None}
-    sentence = (
-        f"The noise is {' and '.join(verdicts)}: blind spot {words} (z y x), and the "
-        f"voxel's own value is weighed by the noise model"
+    verdicts = dict.fromkeys(one.verdict for one in known if one.verdict != "unknown")
+    why = (
+        f"The noise is {' and '.join(verdicts)}"
+        if verdicts
+        else "It cannot be told whether neighbours share their noise"
     )
+    sentence = f"{why}: blind spot {words} (z y x)"
+    if answer == "posterior":
+        sentence += ", and the voxel's own value is weighed by the noise model"
     if train_hole is None:
         return Holes(hole, hole, sentence)
     if any(one > other for one, other in zip(hole, train_hole, strict=True)):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_blindspot.device import (
-    channels_last,
     cpu_threads,
     describe_device,
     pick_device,
@@ -23,22 +22,18 @@ from napari_blindspot.methods.learned_model import (
     noise_learner,
     read_back,
 )
-from napari_blindspot.model import Model
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
-from napari_blindspot.noise.calibrate import NO_POINTS
-from napari_blindspot.noise.estimate import variance_error
-from napari_blindspot.noise.models import Gaussian, Impulse
-from napari_blindspot.noise.recalibration import UNCHANGED, Recalibration, recalibrate
-from napari_blindspot.noise.verdict import LEAST_VOXELS, judge_noise, noise_shortfall
+from napari_blindspot.noise.models import Gaussian
 from napari_blindspot.planes import plane_series, resolve_context_axis, usable_context
 from napari_blindspot.progress import Progress
+from napari_blindspot.training.checking import check_noise
 from napari_blindspot.training.holes import choose_holes
-from napari_blindspot.training.inspection import inspect
 from napari_blindspot.training.loop import train_network
 from napari_blindspot.training.recipes import choose_recipe
 from napari_blindspot.training.refinement import Refinement
 from napari_blindspot.training.sampling import Source
 from napari_blindspot.training.sampling_joint import make_sampler
+from napari_blindspot.training.watching import Watching, model_maker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,15 +43,16 @@ if TYPE_CHECKING:
     from napari_blindspot.measure.channels import Channel
     from napari_blindspot.measure.correction import Correction
     from napari_blindspot.methods import Method
-    from napari_blindspot.networks.blindspot import Hole
+    from napari_blindspot.model import Model
+    from napari_blindspot.noise.recalibration import Recalibration
     from napari_blindspot.noise.verdict import Verdict
     from napari_blindspot.planes import ContextAxis, PlaneSeries
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.stack import Stack
     from napari_blindspot.training.holes import Holes
-    from napari_blindspot.training.inspection import Inspected
-    from napari_blindspot.training.loop import Trained
+    from napari_blindspot.training.loop import Look, Trained
     from napari_blindspot.training.sampling import CropSampler
+    from napari_blindspot.training.watching import Watch
 
 _DROPPED = 0.2  # of the steps, where other holes than the trained one are asked for
 
@@ -66,8 +62,13 @@ def learn(
     settings: TrainSettings,
     camera: CameraMaps,
     cancel: CancelToken,
+    watch: Watch | None = None,
 ) -> Job[Model]:
-    """Train one network on stacks that are open and cropped already."""
+    """Train one network on stacks that are open and cropped already.
+
+    `watch` is given a provisional model now and then, as `training.watching` says;
+    what is learnt does not depend on it.
+    """
     method = get_method(settings.method)
     _refuse_channels(stacks, settings)
     device = pick_device(settings.device)
@@ -93,52 +94,38 @@ def learn(
     )
     for told in filter(None, (note, _joint_sentence(recipe))):
         yield Progress("noise", 1, 1, "steps", told)
+    begun = model_maker(channels, axis, method, holes.result)
     with cpu_threads(settings, device) as threads:
         sampler = make_sampler(sources, recipe, recipe.network.stride, settings.seed)
+        look = None if watch is None else Watching(watch, begun)
         trained, channels = yield from _train(
-            sampler, recipe, channels, settings, method, device, cancel
+            sampler, recipe, channels, settings, method, device, cancel, look
         )
         checked: list[tuple[Verdict, Recalibration]] = []
         if method.answer == "posterior":
             yield Progress("train", 100, 100, "%", "Checking the noise model")
             darks = corrections[0].dark or (None,) * len(channels)
             average = [*map(on_average, channels, darks)]
-            checked = _checked(
-                trained.network, sampler, average, holes.result, device, cancel
+            estimated = settings.unknown == "estimate" and not _is_given(settings)
+            checked = check_noise(
+                trained.network,
+                sampler,
+                average,
+                holes.result,
+                device,
+                cancel,
+                estimated=estimated,
             )
     for verdict, _ in checked:
         yield Progress("train", 100, 100, "%", _sentence(verdict))
     checks = [verdict.as_dict() for verdict, _ in checked]
-    network = trained.network
-    return Model(
-        network,
-        tuple(channel.scale for channel in channels),
-        tuple(channel.noise for channel in channels),
-        axis if recipe.network.context else "none",
-        method.name,
-        training_facts(trained, recipe, settings, stacks, str(device), threads, checks),
-        tuple(recalibration for _, recalibration in checked),
-        holes.result,
-        method.answer,
+    return replace(
+        model_maker(channels, axis, method, holes.result)(trained.network),
+        provenance=training_facts(
+            trained, recipe, settings, stacks, str(device), threads, checks
+        ),
+        recalibration=tuple(recalibration for _, recalibration in checked),
     )
-
-
-def _checked(
-    network: BlindSpotNetwork,
-    sampler: CropSampler,
-    channels: Sequence[Channel],
-    hole: Hole,
-    device: torch.device,
-    cancel: CancelToken,
-) -> list[tuple[Verdict, Recalibration]]:
-    """Hold the network against every channel of the stacks it was trained on."""
-    channels_last(network, device)
-    found = [
-        _check(network, sampler, index, channel, hole, device, cancel)
-        for index, channel in enumerate(channels)
-    ]
-    channels_last(network, torch.device("cpu"))
-    return found
 
 
 def _train(
@@ -149,6 +136,7 @@ def _train(
     method: Method,
     device: torch.device,
     cancel: CancelToken,
+    look: Look | None,
 ) -> Job[tuple[Trained, tuple[Channel, ...]]]:
     """Train the network, and learn about the noise on the way where that is due."""
     torch.manual_seed(settings.seed)
@@ -168,6 +156,7 @@ def _train(
         learner=learner,
         stop_gradient=settings.stop_gradient,
         answer=method.answer,
+        look=look,
     )
     channels = refinement.channels
     if learner is not None:
@@ -211,71 +200,24 @@ def _may_refine(settings: TrainSettings, recipe: Recipe, method: Method) -> bool
     What the user gave stays. With a hole of one voxel the network shares the noise of
     neighbours itself, and differences of neighbours are the better estimate.
     """
-    given = (
+    return (
+        method.answer == "posterior"
+        and max(recipe.network.hole) > 1
+        and settings.unknown == "estimate"
+        and not _is_given(settings)
+    )
+
+
+def _is_given(settings: TrainSettings) -> bool:
+    """Return whether the user said anything about the strength of the noise."""
+    known = (
         settings.gain,
         settings.sigma,
         settings.outliers,
         settings.dark,
         settings.variance_map,
     )
-    return (
-        method.answer == "posterior"
-        and max(recipe.network.hole) > 1
-        and settings.unknown == "estimate"
-        and all(value is None for value in given)
-    )
-
-
-def _check(
-    network: BlindSpotNetwork,
-    sampler: CropSampler,
-    index: int,
-    channel: Channel,
-    hole: Hole,
-    device: torch.device,
-    cancel: CancelToken,
-) -> tuple[Verdict, Recalibration]:
-    """Hold the network against one channel of the stacks it was trained on."""
-    mine = [
-        number
-        for number, source in enumerate(sampler.sources)
-        if source.series.channel == index
-    ]
-    found = inspect(network, sampler, mine, device, cancel, hole=hole)
-    seen = found.residuals
-    # Planes whose levels differ lie on no common line, each was measured by itself.
-    leveled = any(sampler.sources[number].noise.levels is not None for number in mine)
-    points = NO_POINTS if leveled else channel.points
-    verdict = judge_noise(seen, channel.noise, points)
-    if isinstance(channel.noise, Impulse):
-        # What stands out there is an outlier, not a prior that was too sure.
-        return verdict, UNCHANGED
-    factor = None
-    if verdict.fallback:
-        factor = noise_shortfall(seen, channel.noise, points, channel.scale)
-    if seen.y.size < LEAST_VOXELS:
-        return verdict, UNCHANGED
-    error = variance_error(channel.points)
-    verdict = _with_whiteness(verdict, found, hole)
-    return verdict, recalibrate(seen, error, factor)
-
-
-def _with_whiteness(verdict: Verdict, found: Inspected, hole: Hole) -> Verdict:
-    """Add what the residual's correlation says, where it says something.
-
-    Behind a larger hole the noise that neighbours share is still in the residual, as it
-    should be.
-    """
-    if max(hole) > 1:
-        return verdict
-    if found.correlation is None or found.correlation.verdict in ("white", "unknown"):
-        return verdict
-    return replace(
-        verdict,
-        sentence=f"{verdict.sentence} The residual is {found.correlation.verdict}; a "
-        f"blind spot of {found.correlation.hole} (z, y, x) would hide what neighbours "
-        f"share.",
-    )
+    return any(value is not None for value in known)
 
 
 def _sentence(verdict: Verdict) -> str:
@@ -296,6 +238,8 @@ def _fit_recipe(
         If the hole leaves nothing to see in a crop.
     """
     side = min(recipe.crop, *(n for one in series for n in one.shape[1:]))
+    if side > (stride := recipe.network.stride):
+        side -= side % stride  # as the sampler cuts them
     if max(holes.train[1:]) >= side:
         raise InputError(
             f"the blind spot {holes.train} (z, y, x) of the training is as large as a "

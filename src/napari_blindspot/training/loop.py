@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Step = tuple[Tensor, Tensor, Any, Tensor]  # and which channel each crop is of
 
     Refine = Callable[[BlindSpotNetwork], str]
+    Look = Callable[[BlindSpotNetwork], float]
 
 _START_VOXELS = 6 * 10**5
 _START_BATCH = 24
@@ -62,7 +63,7 @@ class Trained:
     seconds
         Time they took.
     held_out
-        Best held-out score (negative log-likelihood).
+        Best held-out score: the mean of what is minimised, on held-out blocks.
     stopped
         ``"budget"`` or ``"held-out score"``.
     history
@@ -87,8 +88,12 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the start."""
+        """Seconds since the start, without those in which it was stopped."""
         return time.perf_counter() - self.started
+
+    def stopped_for(self, seconds: float) -> None:
+        """Leave some seconds out: they were spent on something else."""
+        self.started += seconds
 
     def spent(self, step: int) -> float:
         """Return the part of the budget that is spent, 0 to 1."""
@@ -145,6 +150,7 @@ def train_network(
     learner: NoiseLearner | None = None,
     stop_gradient: bool = False,
     answer: Answer = "posterior",
+    look: Look | None = None,
 ) -> Job[Trained]:
     """Train a blind-spot network on the crops of a sampler.
 
@@ -173,6 +179,9 @@ def train_network(
         As of `methods.bayesian.negative_log_likelihood`.
     answer
         As of `methods.objective.Objective`.
+    look
+        Called after every step with the averaged network, which it leaves as it is;
+        returns the seconds it took, which do not count as training.
 
     Yields
     ------
@@ -207,6 +216,8 @@ def train_network(
             metrics["held_out"] = trainer.score(held_out)
             best.update(step, metrics["held_out"], trainer.average)
         yield Progress("train", 100 * spent, 100, "%", "", metrics)
+        if look is not None:
+            clock.stopped_for(look(trainer.average.network))
         if refine is not None and refinements and spent >= refinements[0]:
             refinements.pop(0)
             if told := refine(trainer.average.network):
@@ -349,7 +360,8 @@ def _deeper(
     """Return at times a hole that withholds more of the neighbour planes, else None."""
     if not recipe.drop_planes or rng.random() >= recipe.drop_planes:
         return None
-    nearest = int(rng.integers(hole[0] // 2, context + 1))
+    least = min(hole[0] // 2, context)
+    nearest = int(rng.integers(least, context + 1))
     return (2 * nearest + 1, *hole[1:])
 
 

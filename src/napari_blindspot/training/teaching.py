@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,24 +45,33 @@ class Lessons:
         (K, N, S, S) answers of K teachers; of several channels (K, N, S, S, C).
     context
         Neighbour planes on either side.
+    quarter_turns
+        Whether rows may become columns: not where the noise runs along one of them
+        and the teacher's blind spot with it, or the student would have to tell noise
+        from signal in both.
     """
 
     planes: Tensor
     teachers: Tensor
     context: int
+    quarter_turns: bool = True
 
     def __len__(self) -> int:
         return len(self.planes)
 
     def part(self, chosen: slice) -> Lessons:
         """Return some of the lessons."""
-        return Lessons(self.planes[chosen], self.teachers[:, chosen], self.context)
+        return replace(
+            self, planes=self.planes[chosen], teachers=self.teachers[:, chosen]
+        )
 
     def drawn(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
         """Return `count` lessons, turned and mirrored at random, all alike."""
         index = torch.from_numpy(rng.choice(len(self), min(count, len(self)), False))
         planes, teachers = self.planes[index], self.teachers[:, index]
         turns, mirror, flip = (int(rng.integers(n)) for n in (4, 2, 2))
+        if not self.quarter_turns:
+            turns -= turns % 2
         if flip:
             n, maps, height, width = planes.shape
             split = planes.reshape(n, 2 * self.context + 1, -1, height, width)

@@ -1,0 +1,160 @@
+"""From a request to the array in hand: the fast preview of one plane.
+
+Run ``python benchmarks/preview.py --out docs/benchmarks``. A stack of 1024×1024 pixels
+lies in a zarr store in chunks of 256×256. Planes are asked for one after the other, as
+by a moved slider, each with a fresh part of the store; the median and the 95 % quantile
+are taken, and of several runs the fastest, because other work on the machine only slows
+it. One Gaussian filter of the plane is the yardstick.
+
+How long a network was trained does not matter for its time, so it is trained for a few
+steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import zarr
+from scipy import ndimage
+
+import napari_blindspot as nb
+from napari_blindspot.config import PredictSettings
+from napari_blindspot.device import describe_device, pick_device
+from napari_blindspot.inference.previewing import Place, Previewer
+from napari_blindspot.sample import nuclei_phantom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIDE, PLANES, CHUNK = 1024, 12, 256
+STUDENTS = ("tiny", "small")
+_RUNS, _SIGMA = 5, 2.0
+
+
+def make_store(folder: Path) -> Path:
+    """Write a noisy stack, a small one repeated, to a zarr store."""
+    made = nuclei_phantom((PLANES, 256, 256)).noisy
+    noisy = np.tile(made, (1, SIDE // 256, SIDE // 256))
+    path = folder / "stack.zarr"
+    array = zarr.create_array(
+        path, shape=noisy.shape, chunks=(4, CHUNK, CHUNK), dtype=noisy.dtype
+    )
+    array[:] = noisy
+    return path
+
+
+def timed(ask: Callable[[int], Any], runs_made: int = _RUNS) -> dict[str, float]:
+    """Return the quantiles of the fastest run over all planes, milliseconds."""
+    runs = []
+    for _ in range(runs_made):
+        seconds = []
+        for plane in np.random.default_rng(0).permutation(PLANES):
+            began = time.perf_counter()
+            ask(int(plane))
+            seconds.append(time.perf_counter() - began)
+        runs.append(1e3 * np.quantile(seconds, [0.5, 0.95]))
+    middle, high = min(runs, key=lambda pair: float(pair[0]))
+    return {"p50_ms": float(middle), "p95_ms": float(high)}
+
+
+def main() -> None:
+    args = parse()
+    device = pick_device(args.device)
+    if device.type == "cpu":
+        torch.set_num_threads(args.threads)
+    settings = PredictSettings(device=args.device)
+    with tempfile.TemporaryDirectory() as folder:
+        path = make_store(Path(folder))
+        stack = nb.open_stack(path, axes="ZYX")
+        region = {"region": "y=0:256,x=0:256", "axes": "ZYX", "device": args.device}
+        teacher = nb.train(path, steps=4, **region)
+        models = {"teacher": teacher}
+        for size in STUDENTS:
+            models[size] = nb.distill(teacher, path, student=size, steps=4, **region)
+        if device.type == "cpu":
+            torch.set_num_threads(args.threads)
+
+        found = {}
+        for name, model in models.items():
+            previewer = Previewer(model, stack, settings)
+
+            def ask(z: int, previewer: Previewer = previewer) -> Any:
+                return previewer(Place(0, 0, z, slice(0, SIDE), slice(0, SIDE)))
+
+            def ask_piece(z: int, previewer: Previewer = previewer) -> Any:
+                return previewer(Place(0, 0, z, slice(256, 768), slice(256, 768)))
+
+            # A teacher takes seconds on a CPU: one run tells enough.
+            runs = 1 if name == "teacher" and device.type == "cpu" else _RUNS
+            found[name] = timed(ask, runs)
+            found[f"{name}, 512×512 in view"] = timed(ask_piece, runs)
+        whole = np.asarray(stack.data).reshape(PLANES, SIDE, SIDE).astype(np.float32)
+        found["Gaussian filter of the plane in memory"] = timed(
+            lambda z: ndimage.gaussian_filter(whole[z], _SIGMA)
+        )
+    results = {"setting": setting(args), "found": found}
+    args.out.mkdir(parents=True, exist_ok=True)
+    name = f"preview-{args.label}"
+    (args.out / f"{name}.json").write_text(json.dumps(results, indent=1))
+    (args.out / f"{name}.md").write_text(page(results))
+    print(page(results))
+
+
+def page(results: dict[str, Any]) -> str:
+    """Write the table."""
+    made = results["setting"]
+    lines = [
+        "<!-- written by benchmarks/preview.py -->",
+        "",
+        f"One plane of {SIDE}×{SIDE} pixels from a zarr store, milliseconds from the "
+        f"request to the array; the fastest of {_RUNS} runs over {PLANES} planes (of "
+        "a teacher on a CPU one run).",
+        "",
+        "| who answers | p50 | p95 |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {one['p50_ms']:.0f} | {one['p95_ms']:.0f} |"
+            for name, one in results["found"].items()
+        ),
+        "",
+        f"{made['date']}, {made['device']}, {made['threads']} threads, torch "
+        f"{made['torch']}, Python {made['python']}, napari-blindspot "
+        f"{made['napari_blindspot']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--label", default="cpu", help="name of this set of results")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2, help="on a CPU")
+    return parser.parse_args()
+
+
+def setting(args: argparse.Namespace) -> dict[str, Any]:
+    """Say where and how the figures were made."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "device": describe_device(args.device).name,
+        "threads": args.threads,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "napari_blindspot": nb.__version__,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""Students: how near to their teacher, how fast, and what several teachers are worth.
+
+Run ``python benchmarks/students.py --out docs/benchmarks``. Parts (``--parts``):
+
+``white``     camera noise, 20 photons: every size of student beside its own teacher
+``ablation``  noise that neighbours share: teachers at several holes, taught as the sum
+              of L1 distances and as the distance to their mean; their plain average
+``cost``      parameters and multiply–adds per pixel of every network
+
+Results are kept in a JSON file and continued; ``--budget`` stops after that many
+minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import napari_blindspot as nb
+from _noise_posterior import TRUTHS, case
+from _truths import GAIN, Case, psnr
+from correlated import KINDS, PHOTONS, record, truth_of
+from napari_blindspot.config import DistillSettings, NetworkSettings
+from napari_blindspot.config.students import WIDTHS, student_recipe
+from napari_blindspot.device import describe_device
+from napari_blindspot.networks.blindspot import BlindSpotNetwork
+from napari_blindspot.progress import run
+from napari_blindspot.training.distilling import holes_of, make_lessons, make_student
+from napari_blindspot.training.recipes import RECIPES
+from napari_blindspot.training.teaching import teach
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+_SIDE = 512  # px of the plane whose multiply–adds are counted
+WHITE_PHOTONS = 20.0
+
+
+def white(steps: int) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Name every truth."""
+    for name in TRUTHS:
+        yield name, partial(students_of, name, steps)
+
+
+def students_of(name: str, steps: int) -> dict[str, Any]:
+    """Train a teacher, and distil all sizes of students from it."""
+    noisy, grey = case(name, WHITE_PHOTONS)
+    teacher = nb.train(noisy, axes="ZYX", steps=steps, threads=1, seed=0)
+    found = {"teacher": measured(teacher, noisy, grey)}
+    for size in WIDTHS:
+        student = nb.distill(
+            teacher, noisy, axes="ZYX", student=size, threads=1, seed=0
+        )
+        found[size] = measured(student, noisy, grey)
+    return found
+
+
+def measured(
+    model: nb.Model, noisy: NDArray[np.uint16], grey: NDArray[np.float64]
+) -> dict[str, Any]:
+    """Return PSNR, the time to teach, and voxels per second of the full run."""
+    unit = GAIN * WHITE_PHOTONS
+    result = nb.predict(model, noisy, axes="ZYX", threads=1)
+    taught = model.provenance.get("distillation", {})
+    return {
+        "psnr": psnr(np.asarray(result.image) / unit, grey / unit),
+        "voxels_per_second": result.metrics["voxels_per_second"],
+        "seconds": taught.get("seconds"),
+        "steps": taught.get("steps"),
+    }
+
+
+def ablation(steps: int) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Name every truth."""
+    for name in ("phantom", "cells3d_nuclei"):
+        yield name, partial(several_teachers, name, steps)
+
+
+def several_teachers(name: str, steps: int) -> dict[str, Any]:
+    """Compare what several holes of one teacher are worth."""
+    kind = KINDS["3×3 binomial"]
+    truth = truth_of(name)
+    noisy = record(truth, kind)
+    one = Case(name, PHOTONS, truth.astype(np.float32), noisy)
+
+    def score(image: NDArray[Any]) -> float:
+        return psnr(one.unit(image), one.truth)
+
+    def answer(model: nb.Model, **more: Any) -> NDArray[np.float32]:
+        image = nb.predict(model, noisy, axes="ZYX", threads=1, **more).image
+        return np.asarray(image)
+
+    teacher = nb.train(
+        noisy, axes="ZYX", method="atbsn", steps=steps, threads=1, seed=0
+    )
+    holes = [hole for hole in holes_of(teacher) if min(hole) > 0]
+    images = {hole: answer(teacher, hole=hole) for hole in holes}
+    found = {
+        "noisy": score(noisy),
+        "teacher": {" ".join(map(str, h)): score(i) for h, i in images.items()},
+        "ensemble": score(np.mean(list(images.values()), axis=0)),
+    }
+    settings = DistillSettings(student="small", axes="ZYX", threads=1, seed=0)
+    recipe, device = student_recipe("cpu"), torch.device("cpu")
+    stack = nb.open_stack(noisy, axes="ZYX")
+    lessons = run(
+        make_lessons(teacher, stack, settings, recipe, device, nb.CancelToken())
+    )
+    for name_of, teachers in (
+        ("several teachers", lessons.teachers),
+        ("mean teacher", lessons.teachers.mean(0, keepdim=True)),
+    ):
+        torch.manual_seed(0)
+        taught = run(
+            teach(
+                make_student(teacher.teacher, "small"),
+                replace(lessons, teachers=teachers),
+                recipe,
+                device=device,
+                seed=0,
+                cancel=nb.CancelToken(),
+            )
+        )
+        model = replace(teacher, network=taught.network, hole=None, recalibration=())
+        found[name_of] = score(answer(model))
+    return found
+
+
+def cost(steps: int) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Name every network of the recipes and its students."""
+    del steps
+    networks: dict[str, NetworkSettings] = {}
+    for kind, recipes in RECIPES.items():
+        for quality, recipe in recipes.items():
+            networks[f"{kind}, {quality}"] = recipe.network
+    for name, settings in networks.items():
+        teacher = BlindSpotNetwork(settings)
+        yield f"teacher {name}", partial(counted, teacher, settings.context)
+    largest = BlindSpotNetwork(networks["gpu, balanced"])
+    for size in WIDTHS:
+        student = make_student(largest, size)
+        yield f"student {size}", partial(counted, student, 2)
+
+
+def counted(network: torch.nn.Module, context: int) -> dict[str, float]:
+    """Count parameters, and multiply–adds for one plane of 512×512 pixels."""
+    planes = torch.zeros(1, 2 * context + 1, _SIDE, _SIDE)
+    with torch.no_grad(), FlopCounterMode(display=False) as flops:
+        network.eval()(planes)
+    macs = flops.get_total_flops() / 2
+    return {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "gmac_512": macs / 1e9,
+        "mac_per_pixel": macs / _SIDE**2,
+    }
+
+
+PARTS = {"white": white, "ablation": ablation, "cost": cost}
+
+
+def main() -> None:
+    args = parse()
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"students-{args.label}.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    made = setting(args)
+    if results.setdefault("setting", made) != made:
+        raise SystemExit(
+            f"{path} was made with other settings or on another day; give another "
+            f"--label, or remove it to begin anew."
+        )
+    end = time.monotonic() + 60 * args.budget
+    for part in args.parts:
+        found = results.setdefault(part, {})
+        for key, measure in PARTS[part](args.steps):
+            if key in found or time.monotonic() > end:
+                continue
+            found[key] = measure()
+            path.write_text(json.dumps(results, indent=1))
+            print(part, key, json.dumps(found[key])[:300], flush=True)
+    (args.out / f"students-{args.label}.md").write_text(page(results))
+
+
+def page(results: dict[str, Any]) -> str:
+    """Write the tables of whatever has been measured."""
+    lines = [
+        "<!-- written by benchmarks/students.py -->",
+        "",
+        "White noise, 20 photons: PSNR in dB (difference to its own teacher), seconds "
+        "to teach, Mvoxel/s of the full run.",
+        "",
+        "| truth | teacher | tiny | small | full |",
+        "|---|---|---|---|---|",
+    ]
+    for name, found in results.get("white", {}).items():
+        base = found["teacher"]["psnr"]
+        cells = [
+            f"{base:.2f}, {found['teacher']['voxels_per_second'] / 1e6:.2f} Mvoxel/s"
+        ]
+        cells += [
+            f"{one['psnr']:.2f} ({one['psnr'] - base:+.2f}), {one['seconds']:.0f} s, "
+            f"{one['voxels_per_second'] / 1e6:.2f} Mvoxel/s"
+            for one in (found[size] for size in WIDTHS)
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Noise that neighbours share (3×3 binomial), method `atbsn`, small student: "
+        "PSNR in dB.",
+        "",
+        "| truth | noisy | teacher behind each hole | average of the teachers | "
+        "mean teacher | several teachers |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in results.get("ablation", {}).items():
+        behind = found["teacher"].items()
+        each = ", ".join(f"{hole}: {value:.2f}" for hole, value in behind)
+        rest = (found[key] for key in ("ensemble", "mean teacher", "several teachers"))
+        numbers = " | ".join(f"{value:.2f}" for value in rest)
+        lines.append(f"| {name} | {found['noisy']:.2f} | {each} | {numbers} |")
+    lines += [
+        "",
+        "| network | parameters | GMAC for 512×512 | MAC per pixel |",
+        "|---|---|---|---|",
+    ]
+    for name, found in results.get("cost", {}).items():
+        lines.append(
+            f"| {name} | {found['parameters'] / 1e6:.3f} M | {found['gmac_512']:.2f} | "
+            f"{found['mac_per_pixel']:.0f} |"
+        )
+    lines.append(
+        "| AT-BSN and its student (Chen et al.) | 1.27 M, 1.02 M | 330.5, 48.9 | |"
+    )
+    made = results["setting"]
+    lines += [
+        "",
+        f"{made['date']}, {made['device']}, one thread, torch {made['torch']}, Python "
+        f"{made['python']}, napari-blindspot {made['napari_blindspot']}, seeds: "
+        f"{made['seed']}, {made['steps']} steps of every teacher.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--label", default="cpu", help="name of this set of results")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--steps", type=int, default=1000, help="of every teacher")
+    parser.add_argument("--budget", type=float, default=1e9, help="minutes in all")
+    return parser.parse_args()
+
+
+def setting(args: argparse.Namespace) -> dict[str, Any]:
+    """Say where and how the figures were made."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "device": describe_device("cpu").name,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "napari_blindspot": nb.__version__,
+        "seed": "noise 1 and 3, training 0",
+        "steps": args.steps,
+    }
+
+
+if __name__ == "__main__":
+    main()

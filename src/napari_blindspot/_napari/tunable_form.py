@@ -1,0 +1,65 @@
+"""The widgets for what can be turned: blind spots, the student, the strength."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from magicgui.widgets import ComboBox, FloatSlider
+
+from napari_blindspot._napari.fields import bare, default, described, shown
+from napari_blindspot._napari.hole_edit import DEFAULT, HoleEdit
+from napari_blindspot._napari.layout import Rows
+from napari_blindspot.config.students import StudentSize
+from napari_blindspot.methods import METHODS
+
+if TYPE_CHECKING:
+    from napari_blindspot._napari.fields import Field
+
+STUDENTS = [(DEFAULT, ""), *((size, size) for size in ("none", *get_args(StudentSize)))]
+
+
+class TunableForm(Rows):
+    """Widgets for blind spots, student and strength, each named after its setting."""
+
+    def __init__(self) -> None:
+        self._own_training = False
+        self.hole = HoleEdit("hole", "Blind spot", auto=True)
+        self.train_hole = HoleEdit("train_hole", "In training", auto=False)
+        self.student = ComboBox(choices=STUDENTS, **bare("student", "Student"))
+        self.strength = FloatSlider(
+            min=0.0, max=1.0, step=0.05, **described("strength", "Strength")
+        )
+        self._all: tuple[Field, ...] = (
+            self.hole, self.train_hole, self.student, self.strength,
+        )  # fmt: skip
+        super().__init__("tunable", self._all)
+        self.hole.changed.connect(self._show_asked)
+        self._show_asked()
+
+    def meant_for(self, method: str) -> None:
+        """Show what the method has: one of them trains behind a hole of its own."""
+        self._own_training = METHODS[method].train_hole is not None
+        self._show_asked()
+
+    def given(self) -> dict[str, Any]:
+        """Return what was changed, by the names of the settings, not yet checked."""
+        values = {one.name: shown(one) for one in self._all if self.is_asked(one)}
+        return {
+            name: value
+            for name, value in values.items()
+            if value not in ("", default(name))
+        }
+
+    def is_asked(self, widget: Field) -> bool:
+        """Return whether a setting has a meaning beside the others.
+
+        A hole that was chosen for the training stays in sight, so that the choice is
+        not lost without a word.
+        """
+        if widget is not self.train_hole:
+            return True
+        chosen = isinstance(self.hole.value, tuple) or widget.value is not None
+        return self._own_training or chosen
+
+    def _show_asked(self) -> None:
+        self.train_hole.visible = self.is_asked(self.train_hole)

@@ -1,0 +1,117 @@
+"""The program that the commands belong to: its options, its end, and its `main`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from napari_blindspot.cli.guard import Exit, cancel_on_interrupt, guarded
+from napari_blindspot.cli.options import OUTPUT, REPORT
+from napari_blindspot.cli.show import EventView, fact_lines, json_line, plain_console
+from napari_blindspot.cli.usage import PROGRAM, usage_lines
+from napari_blindspot.progress import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari_blindspot.progress import CancelToken, Job
+
+
+def _version() -> str:
+    from napari_blindspot import __version__
+
+    return __version__
+
+
+app = App(
+    name=PROGRAM,
+    help="Denoise a microscopy stack with a network trained on that very stack.",
+    help_epilogue=(
+        "Exit codes: 0 success, 1 the run failed, 2 bad use or bad input, "
+        "130 interrupted."
+    ),
+    version=_version,
+)
+
+Input = Annotated[
+    Path,
+    Parameter(name="INPUT", help="TIFF file, file-name pattern, zarr or OME-Zarr."),
+]
+Json = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        group=REPORT,
+        help="Print the facts as one last line of JSON on standard output.",
+    ),
+]
+Debug = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        group=REPORT,
+        help="Show the traceback of an error.",
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        group=OUTPUT,
+        help="Replace an existing output.",
+    ),
+]
+
+
+def follow(start: Callable[[CancelToken], Job[Any]]) -> Any:
+    """Run a job to its end, showing its events and heeding Ctrl-C."""
+    with cancel_on_interrupt() as token, EventView() as view:
+        return run(start(token), view)
+
+
+def report_facts(facts: Mapping[str, Any], *, json: bool) -> None:
+    """Print the facts on standard output: one JSON line, or lines for people."""
+    print_lines([json_line(facts)] if json else fact_lines(facts))
+
+
+def print_lines(lines: list[str]) -> None:
+    """Print on standard output, which holds nothing but facts."""
+    for line in lines:
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run the shell command.
+
+    Parameters
+    ----------
+    tokens
+        Arguments; those of the process unless given.
+
+    Returns
+    -------
+    int
+        Exit code: 0 success, 1 the run failed, 2 bad use or bad input,
+        130 interrupted.
+    """
+    console = plain_console(stderr=True)
+    try:
+        command, bound, _ = app.parse_args(
+            tokens, exit_on_error=False, print_error=False
+        )
+    except CycloptsError as error:
+        for line in usage_lines(error):
+            console.print(line)
+        return Exit.BAD_USE
+    return guarded(
+        lambda: command(*bound.args, **bound.kwargs),
+        console,
+        debug=bool(bound.arguments.get("debug", False)),
+    )

@@ -1,0 +1,96 @@
+"""Commands for a quick answer: ``distill`` teaches a student, ``preview`` shows one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from napari_blindspot.cli.options import options_from
+from napari_blindspot.cli.program import (
+    Debug,
+    Input,
+    Json,
+    Overwrite,
+    app,
+    follow,
+    report_facts,
+)
+from napari_blindspot.config import DistillSettings, PreviewSettings, parse_settings
+from napari_blindspot.errors import InputError
+
+
+@app.command
+@options_from(DistillSettings)
+def distill(
+    file: Annotated[
+        Path, Parameter(name="MODEL", help="Model file of the teacher, from train.")
+    ],
+    source: Input,
+    out: Annotated[
+        Path, Parameter(name="STUDENT", help="New .safetensors model file.")
+    ],
+    /,
+    *,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Teach a small plain network what a trained one says of a stack.
+
+    The student answers several times faster and is used like any other model file. It
+    has no blind spot to turn and gives no uncertainty. A teacher of --method atbsn is
+    asked behind several blind spots, any other for its posterior mean.
+    """
+    del debug  # read by main
+    settings = parse_settings(DistillSettings, **options)
+    from napari_blindspot import api
+    from napari_blindspot.model_file import check_model_path, load_model, save_model
+
+    target = check_model_path(out, overwrite=overwrite)
+    teacher = load_model(file)
+    if target.exists() and target.samefile(file):
+        raise InputError(
+            f"the student would replace its own teacher {file}; choose another name."
+        )
+    model = follow(lambda token: api.distill_job(teacher, source, settings, token))
+    save_model(model, target, overwrite=overwrite)
+    lessons = model.provenance["distillation"]
+    facts = ("student", "seconds", "steps", "distance", "holes", "device")
+    report_facts(
+        {"output": target, **{name: lessons[name] for name in facts}}, json=json
+    )
+
+
+@app.command
+@options_from(PreviewSettings)
+def preview(
+    source: Input,
+    out: Annotated[Path, Parameter(name="OUT", help="New .png file.")],
+    /,
+    *,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Write one plane of a stack denoised as a picture.
+
+    With --model no more of the stack is read than the picture needs, and a student
+    answers fastest. Without it a network is trained on the stack, with --quality fast
+    unless another training time is given.
+
+    The picture is an 8-bit grey PNG, one pixel for each of the stack, that shows the
+    very values of a full run. Black is the 0.5 % quantile of the denoised plane and
+    white its 99.8 % quantile; --beside shows the noisy plane with the same limits.
+    """
+    del debug
+    settings = parse_settings(PreviewSettings, **options)
+    from napari_blindspot.reporting.previewing import preview_job
+
+    shown = follow(
+        lambda token: preview_job(source, out, settings, token, overwrite=overwrite)
+    )
+    report_facts(shown.as_dict(), json=json)

@@ -1,0 +1,220 @@
+"""One denoised plane as a picture: what the shell's ``preview`` writes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from napari_blindspot.config import PredictSettings
+from napari_blindspot.errors import InputError
+from napari_blindspot.facts import other_correction
+from napari_blindspot.inference.previewing import Place, Previewer, place_of
+from napari_blindspot.io import open_stack
+from napari_blindspot.io.new_file import check_new_file, write_new_file
+from napari_blindspot.io.region import parse_region
+from napari_blindspot.jobs import model_of, tell
+from napari_blindspot.measure.camera_maps import read_camera
+from napari_blindspot.methods import get_method
+from napari_blindspot.progress import CancelToken, Job, Progress
+from napari_blindspot.reporting.pictures import grey_limits, planes_in_a_row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_blindspot.config import PreviewSettings
+    from napari_blindspot.model import Model
+    from napari_blindspot.stack import Stack
+
+_QUICK = "fast"  # a preview is not worth the training time of a result
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a preview shows.
+
+    Parameters
+    ----------
+    output
+        The PNG file.
+    channel, t, z
+        Which plane.
+    y, x
+        From where to where, pixels.
+    limits
+        Grey values that are black and white.
+    method
+        By which the model was trained.
+    hole
+        Blind spot (z, y, x) behind which it answered; None of a student.
+    student
+        Size of the student, None without one.
+    strength
+        Part of the denoising that is shown.
+    seconds
+        From the request to the denoised values, with the model in hand.
+    """
+
+    output: Path
+    channel: int
+    t: int
+    z: int
+    y: tuple[int, int]
+    x: tuple[int, int]
+    limits: tuple[float, float]
+    method: str
+    hole: tuple[int, int, int] | None
+    student: str | None
+    strength: float
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+def preview_job(
+    source: Any,
+    out: Path,
+    settings: PreviewSettings,
+    cancel: CancelToken | None = None,
+    *,
+    overwrite: bool = False,
+) -> Job[Preview]:
+    """Denoise a part of one plane and write it as a PNG.
+
+    Parameters
+    ----------
+    source
+        Whatever `open_stack` takes.
+    out
+        ``.png`` file.
+    settings
+        Which plane, and which model; without a budget one is trained quickly.
+    cancel
+        Asked in training and between batches.
+    overwrite
+        Replace an existing picture.
+
+    Yields
+    ------
+    Progress
+        As of `denoise`.
+
+    Returns
+    -------
+    Preview
+
+    Raises
+    ------
+    InputError
+        If the stack, the plane or the file cannot be used; before any training.
+    """
+    out = check_new_file(out, "picture", (".png",), overwrite=overwrite)
+    get_method(settings.method)
+    cancel = cancel or CancelToken()
+    stack, place = _opened(source, settings)
+    yield from tell(stack)
+    model = yield from model_of(
+        stack, _with_budget(settings), read_camera(settings), cancel
+    )
+    wanted = PredictSettings(**settings.model_dump(include=_SHARED))
+    if differs := other_correction(model, wanted):
+        yield Progress("open", 1, 1, "steps", differs)
+    previewer = Previewer(model, stack, wanted)
+    start = time.perf_counter()
+    denoised = previewer(place, cancel)
+    seconds = time.perf_counter() - start
+    noisy = _noisy(stack, place) if settings.beside else None
+    limits = _write(out, denoised, noisy)
+    return _said(out, place, limits, model, settings.strength, seconds)
+
+
+_SHARED = set(PredictSettings.model_fields) - {"channel", "region"}
+"""Settings of a run that a preview shares; `Place` says which part it shows."""
+
+
+def _opened(source: Any, settings: PreviewSettings) -> tuple[Stack, Place]:
+    """Open the stack and find the plane in it.
+
+    A model may need all channels; a network that is trained here is for the one that
+    is asked for.
+    """
+    alone = settings.model is None
+    stack = open_stack(
+        source,
+        axes=settings.axes,
+        voxel_size=settings.voxel_size,
+        channel=settings.channel if alone else None,
+    )
+    place = place_of(stack, settings.region)
+    named = parse_region(settings.region, stack) if settings.region else {}
+    for axis in ("z", "t"):
+        index, count = getattr(settings, axis), stack.sizes[axis.upper()]
+        if index is None:
+            continue
+        if axis.upper() in named:
+            raise InputError(
+                f"{axis}={index} and region={settings.region!r} both name the plane "
+                f"along {axis}; leave it out of one of them."
+            )
+        if index >= count:
+            raise InputError(
+                f"{axis}={index} lies outside of {stack.name} ({stack.axes}, shape "
+                f"{stack.shape}); choose {axis} from 0 to {count - 1}."
+            )
+        place = replace(place, **{axis: index})
+    if settings.channel is not None and not alone:
+        place = replace(place, channel=stack.channel_index(settings.channel))
+    return stack, place
+
+
+def _with_budget(settings: PreviewSettings) -> PreviewSettings:
+    given = (settings.model, settings.quality, settings.minutes, settings.steps)
+    if any(value is not None for value in given):
+        return settings
+    return settings.model_copy(update={"quality": _QUICK})
+
+
+def _noisy(stack: Stack, place: Place) -> NDArray[Any]:
+    return stack.read(
+        {"C": place.channel, "T": place.t, "Z": place.z, "Y": place.y, "X": place.x}
+    )
+
+
+def _write(
+    out: Path, denoised: NDArray[Any], noisy: NDArray[Any] | None
+) -> tuple[float, float]:
+    """Write the picture and return the grey values that are black and white."""
+    limits, content = grey_limits(denoised), BytesIO()
+    planes = (denoised,) if noisy is None else (noisy, denoised)
+    planes_in_a_row(planes, limits).save(content, "PNG")
+    write_new_file(out, content.getvalue())
+    return limits
+
+
+def _said(
+    out: Path,
+    place: Place,
+    limits: tuple[float, float],
+    model: Model,
+    strength: float,
+    seconds: float,
+) -> Preview:
+    return Preview(
+        output=out,
+        channel=place.channel,
+        t=place.t,
+        z=place.z,
+        y=(place.y.start, place.y.stop),
+        x=(place.x.start, place.x.stop),
+        limits=limits,
+        method=model.method,
+        hole=None if model.is_student else model.result_hole,
+        student=model.provenance.get("distillation", {}).get("student"),
+        strength=strength,
+        seconds=seconds,
+    )

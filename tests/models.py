@@ -1,0 +1,71 @@
+"""Models for tests: random weights that are nowhere zero, teachers and students."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_blindspot.config.students import StudentSettings
+from napari_blindspot.model import Model
+from napari_blindspot.networks.student import StudentNetwork
+from napari_blindspot.noise.models import PoissonGaussian
+from napari_blindspot.normalize import Normalization
+from networks import random_network
+
+if TYPE_CHECKING:
+    from napari_blindspot.model import Answer
+    from napari_blindspot.networks.blindspot import Hole
+
+
+def random_teacher(
+    context: int = 1,
+    axis: str = "z",
+    *,
+    channels: int = 1,
+    starts: int = 1,
+    answer: Answer = "posterior",
+    result_hole: Hole | None = None,
+    **settings: object,
+) -> Model:
+    """Return a teacher; `channels` are seen together, `starts` one at a time."""
+    network = random_network(
+        5,
+        dtype=torch.float32,
+        context=context,
+        channels=channels,
+        starts=starts,
+        **settings,
+    )
+    with torch.no_grad():
+        network.spread.mul_(0.3)
+    return Model(
+        network,
+        *_known(max(channels, starts)),
+        axis if context else "none",
+        method="atbsn" if answer == "mean" else "bayesian",
+        hole=result_hole,
+        answer=answer,
+    )
+
+
+def random_student(context: int = 1, axis: str = "z", channels: int = 1) -> Model:
+    """Return a student of one channel, or of several together."""
+    shape = StudentSettings(width=4, depth=2, context=context, channels=channels)
+    network, generator = StudentNetwork(shape), torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            fan_in = max(1, parameter[0].numel()) if parameter.ndim > 1 else 25
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(noise * (2 / fan_in) ** 0.5)
+        taps = torch.randn(network.kernel.shape, generator=generator)
+        network.kernel.copy_(0.1 * taps)
+    return Model(network.eval(), *_known(channels), axis if context else "none")
+
+
+def _known(
+    channels: int,
+) -> tuple[tuple[Normalization, ...], tuple[PoissonGaussian, ...]]:
+    scales = tuple(Normalization(2.0 * c, 50.0 + c) for c in range(channels))
+    noise = PoissonGaussian.from_camera(1.0, 0.0, 2.0)
+    return scales, (noise,) * channels
