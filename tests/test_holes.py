@@ -314,15 +314,15 @@ def test_the_hole_may_come_from_the_stack_that_is_denoised(
 def test_the_noise_model_is_checked_behind_the_hole_of_the_result(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_blindspot.training import learning
+    from napari_blindspot.training import checking
 
-    seen, inspect = [], learning.inspect
+    seen, inspect = [], checking.inspect
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         seen.append(kwargs["hole"])
         return inspect(*args, **kwargs)
 
-    monkeypatch.setattr(learning, "inspect", noted)
+    monkeypatch.setattr(checking, "inspect", noted)
     values = rng.poisson(50, (4, 48, 48)).astype(np.uint16)
     nb.train(values, hole=(1, 1, 3), train_hole=(1, 5, 5), steps=2)
     assert seen == [(1, 1, 3)]
