@@ -101,12 +101,29 @@ def main() -> None:
         found["Gaussian filter of the plane in memory"] = timed(
             lambda z: ndimage.gaussian_filter(whole[z], _SIGMA)
         )
-    results = {"setting": setting(args), "found": found}
+        gui = in_viewer(stack.data, models) if args.viewer else {}
+    results = {"setting": setting(args), "found": found, "gui": gui}
     args.out.mkdir(parents=True, exist_ok=True)
     name = f"preview-{args.label}"
     (args.out / f"{name}.json").write_text(json.dumps(results, indent=1))
     (args.out / f"{name}.md").write_text(page(results))
     print(page(results))
+
+
+def in_viewer(data: Any, models: dict[str, nb.Model]) -> dict[str, dict[str, float]]:
+    """Return how long a real viewer's GUI thread is held."""
+    import napari
+
+    from _preview_callbacks import measure_callbacks
+    from napari_blindspot._napari.preview_answers import Models
+
+    viewer = napari.Viewer()
+    layer = viewer.add_image(data.reshape(PLANES, SIDE, SIDE), name="stack")
+    told = measure_callbacks(
+        viewer, layer, Models(models["teacher"], models["tiny"]), planes=PLANES
+    )
+    viewer.close()
+    return told
 
 
 def page(results: dict[str, Any]) -> str:
@@ -126,11 +143,30 @@ def page(results: dict[str, Any]) -> str:
             for name, one in results["found"].items()
         ),
         "",
+        *_gui(results.get("gui") or {}),
         f"{made['date']}, {made['device']}, {made['threads']} threads, torch "
         f"{made['torch']}, Python {made['python']}, napari-blindspot "
         f"{made['napari_blindspot']}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _gui(found: dict[str, dict[str, float]]) -> list[str]:
+    if not found:
+        return []
+    return [
+        "In a viewer, milliseconds for which the GUI thread is held while planes, "
+        "strength and view are changed:",
+        "",
+        "| | how often | p50 | p95 | most |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {title} | {found[key]['count']:.0f} | {found[key]['p50_ms']:.1f} | "
+            f"{found[key]['p95_ms']:.1f} | {found[key]['most_ms']:.0f} |"
+            for title, key in (("ours", "callbacks"), ("napari's refresh", "refresh"))
+        ),
+        "",
+    ]
 
 
 def parse() -> argparse.Namespace:
@@ -141,6 +177,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--label", default="cpu", help="name of this set of results")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2, help="on a CPU")
+    parser.add_argument(
+        "--viewer",
+        action="store_true",
+        help="also time the callbacks in a real viewer; needs a display (xvfb-run)",
+    )
     return parser.parse_args()
 
 

@@ -197,54 +197,14 @@ def main() -> None:
 
 def page(results: dict[str, Any]) -> str:
     """Write the tables of whatever has been measured."""
-    lines = [
-        "<!-- written by benchmarks/students.py -->",
-        "",
-        "White noise, 20 photons: PSNR in dB (difference to its own teacher), seconds "
-        "to teach, Mvoxel/s of the full run.",
-        "",
-        "| truth | teacher | tiny | small | full |",
-        "|---|---|---|---|---|",
-    ]
-    for name, found in results.get("white", {}).items():
-        base = found["teacher"]["psnr"]
-        cells = [
-            f"{base:.2f}, {found['teacher']['voxels_per_second'] / 1e6:.2f} Mvoxel/s"
-        ]
-        cells += [
-            f"{one['psnr']:.2f} ({one['psnr'] - base:+.2f}), {one['seconds']:.0f} s, "
-            f"{one['voxels_per_second'] / 1e6:.2f} Mvoxel/s"
-            for one in (found[size] for size in WIDTHS)
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        "Noise that neighbours share (3×3 binomial), method `atbsn`, small student: "
-        "PSNR in dB.",
-        "",
-        "| truth | noisy | teacher behind each hole | average of the teachers | "
-        "mean teacher | several teachers |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, found in results.get("ablation", {}).items():
-        behind = found["teacher"].items()
-        each = ", ".join(f"{hole}: {value:.2f}" for hole, value in behind)
-        rest = (found[key] for key in ("ensemble", "mean teacher", "several teachers"))
-        numbers = " | ".join(f"{value:.2f}" for value in rest)
-        lines.append(f"| {name} | {found['noisy']:.2f} | {each} | {numbers} |")
-    lines += [
-        "",
-        "| network | parameters | GMAC for 512×512 | MAC per pixel |",
-        "|---|---|---|---|",
-    ]
-    for name, found in results.get("cost", {}).items():
-        lines.append(
-            f"| {name} | {found['parameters'] / 1e6:.3f} M | {found['gmac_512']:.2f} | "
-            f"{found['mac_per_pixel']:.0f} |"
-        )
-    lines.append(
-        "| AT-BSN and its student (Chen et al.) | 1.27 M, 1.02 M | 330.5, 48.9 | |"
-    )
+    lines = ["<!-- written by benchmarks/students.py -->"]
+    for part, write in (
+        ("white", _white_rows),
+        ("ablation", _ablation_rows),
+        ("cost", _cost_rows),
+    ):
+        if results.get(part):
+            lines += ["", *write(results[part])]
     made = results["setting"]
     lines += [
         "",
@@ -253,6 +213,62 @@ def page(results: dict[str, Any]) -> str:
         f"{made['seed']}, {made['steps']} steps of every teacher.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _white_rows(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "White noise, 20 photons: PSNR in dB (difference to its own teacher), seconds "
+        "to teach, Mvoxel/s of the full run.",
+        "",
+        "| truth | teacher | tiny | small | full |",
+        "|---|---|---|---|---|",
+    ]
+    for name, one in found.items():
+        teacher = one["teacher"]
+        cells = [f"{teacher['psnr']:.2f}, {_speed(teacher)}"]
+        for size in WIDTHS:
+            student = one[size]
+            gap = student["psnr"] - teacher["psnr"]
+            cells.append(
+                f"{student['psnr']:.2f} ({gap:+.2f}), {student['seconds']:.0f} s, "
+                f"{_speed(student)}"
+            )
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _speed(one: dict[str, Any]) -> str:
+    return f"{one['voxels_per_second'] / 1e6:.2f} Mvoxel/s"
+
+
+def _ablation_rows(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "Noise that neighbours share (3×3 binomial), method `atbsn`, small student: "
+        "PSNR in dB.",
+        "",
+        "| truth | noisy | teacher behind each hole | average of the teachers | "
+        "mean teacher | several teachers |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, one in found.items():
+        each = ", ".join(f"{hole}: {v:.2f}" for hole, v in one["teacher"].items())
+        rest = (one[key] for key in ("ensemble", "mean teacher", "several teachers"))
+        numbers = " | ".join(f"{value:.2f}" for value in rest)
+        lines.append(f"| {name} | {one['noisy']:.2f} | {each} | {numbers} |")
+    return lines
+
+
+def _cost_rows(found: dict[str, Any]) -> list[str]:
+    return [
+        "| network | parameters | GMAC for 512×512 | MAC per pixel |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {one['parameters'] / 1e6:.3f} M | {one['gmac_512']:.2f} | "
+            f"{one['mac_per_pixel']:.0f} |"
+            for name, one in found.items()
+        ),
+        "| AT-BSN and its student (Chen et al.) | 1.27 M, 1.02 M | 330.5, 48.9 | |",
+    ]
 
 
 def parse() -> argparse.Namespace:

@@ -243,6 +243,22 @@ def test_report_is_written_once(diagnosis: nb.Diagnosis, tmp_path: Path) -> None
     assert [file.name for file in tmp_path.iterdir()] == ["noise.html"]
 
 
+def test_a_report_that_appeared_meanwhile_is_kept(
+    diagnosis: nb.Diagnosis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "noise.html"
+
+    def page(shown: nb.Diagnosis) -> str:
+        path.write_text("precious")
+        return report_html(shown)
+
+    monkeypatch.setattr("napari_blindspot.reporting.report.report_html", page)
+    with pytest.raises(OutputExistsError, match=r"^report .* exists already"):
+        nb.write_report(diagnosis, path)
+    assert path.read_text() == "precious"
+    assert [file.name for file in tmp_path.iterdir()] == ["noise.html"]
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

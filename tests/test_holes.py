@@ -198,6 +198,14 @@ def test_the_sentence_does_not_promise_a_noise_model_where_there_is_none(
     assert "noise model" not in holes.sentence
 
 
+def test_auto_keeps_the_training_hole_of_the_method(rng: np.random.Generator) -> None:
+    clean = scene_of(rng)
+    stack = stack_of(clean + noise_of(rng, "rows", clean.shape))
+    holes = chosen(stack, method="atbsn", hole="auto")
+    assert holes.result[1] == 1 < holes.result[2]
+    assert holes.train == (1, 9, max(9, holes.result[2]))
+
+
 def test_a_training_hole_too_small_for_the_noise_is_refused(
     rng: np.random.Generator,
 ) -> None:
@@ -295,7 +303,10 @@ def test_another_hole_forgets_what_was_found_out_about_the_trained_one(
     model = nb.train(values, steps=4)
     assert model.recalibration
     assert model.at_hole((1, 1, 1)).recalibration == model.recalibration
-    assert model.at_hole((1, 3, 3)).recalibration == ()
+    (turned,) = model.at_hole((1, 3, 3)).recalibration
+    assert turned.noise == model.recalibration[0].noise
+    assert set(turned.variance) == {1.0}
+    assert turned.shift == ()
 
 
 def test_the_hole_may_come_from_the_stack_that_is_denoised(

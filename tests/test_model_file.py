@@ -4,9 +4,11 @@ import json
 import pickle
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from safetensors.torch import save_file
 
@@ -49,6 +51,22 @@ def test_an_existing_file_is_kept_unless_asked(model: Model, tmp_path: Path) -> 
         nb.save_model(model, path)
     assert path.read_bytes() == before
     nb.save_model(model, path, overwrite=True)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_appeared_meanwhile_is_kept(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, original = tmp_path / "a.safetensors", safetensors.torch.save
+
+    def save(*args: Any) -> bytes:
+        path.write_bytes(b"precious")
+        return original(*args)
+
+    monkeypatch.setattr(safetensors.torch, "save", save)
+    with pytest.raises(OutputExistsError, match=r"^model file .* exists already"):
+        nb.save_model(model, path)
+    assert path.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from napari_blindspot.methods.bayesian import posterior
 from napari_blindspot.networks.blindspot import Prior
-from napari_blindspot.noise.likelihood import Affine
+from napari_blindspot.noise.likelihood import Affine, PhotonCounting
 from napari_blindspot.noise.recalibration import (
     Recalibration,
     Residuals,
@@ -189,6 +189,25 @@ def test_without_values_the_posterior_is_the_shifted_prior(
     answer, std = posterior(y, prior, Affine(0.0, 0.1, 0.01), found)
     torch.testing.assert_close(answer, mean + 0.05, rtol=0, atol=1e-5)
     torch.testing.assert_close(std, torch.full_like(std, 0.08**0.5), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("family", [Affine, PhotonCounting])
+def test_without_values_no_family_moves_the_prior(family: type[Affine]) -> None:
+    flat = torch.full((1, 8, 8), 0.1, dtype=torch.float64)
+    mean = torch.full_like(flat, 2.0)
+    blind = Recalibration((0.0,), (1.0,), (1.0,)).without_values()
+    answer, std = posterior(3 * mean, Prior(mean, flat), family(0.5, 0.2, 0.05), blind)
+    torch.testing.assert_close(answer, mean, rtol=1e-5, atol=0)
+    torch.testing.assert_close(std**2, flat, rtol=1e-3, atol=0)
+
+
+def test_for_another_hole_what_is_known_of_the_noise_is_kept() -> None:
+    known = Recalibration((0.1, 0.7), (1.5, 0.8), (1.0, 1.25), 0.03, (0.01, -0.02))
+    kept = known.of_noise_alone()
+    assert kept.noise == known.noise
+    assert kept.variance == (1.0, 1.0)
+    assert kept.shifted(0.3) == 0.3
+    assert kept.error > 1
 
 
 def test_the_posterior_is_that_of_the_corrected_prior_and_noise(

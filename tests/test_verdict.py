@@ -10,7 +10,12 @@ import pytest
 from napari_blindspot.noise.estimate import MeanVariance
 from napari_blindspot.noise.models import Gaussian, Impulse, PoissonGaussian
 from napari_blindspot.noise.recalibration import Residuals
-from napari_blindspot.noise.verdict import Verdict, judge_noise, noise_shortfall
+from napari_blindspot.noise.verdict import (
+    Verdict,
+    judge_noise,
+    noise_shortfall,
+    without_fallback,
+)
 from napari_blindspot.normalize import Normalization
 
 CAMERA = PoissonGaussian.from_camera(2.0, 100.0, 2.0)
@@ -82,6 +87,17 @@ def test_a_line_that_its_own_points_leave_is_not_gone_by(
     assert not found.fits
     assert found.fallback == "prior mean"
     assert "leaves out the voxels' own values" in found.sentence
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+def test_a_verdict_without_fallback_promises_none(
+    estimated: bool, rng: np.random.Generator
+) -> None:
+    found = judge_noise(residuals(rng), CAMERA, points(rng, 1.6), estimated=estimated)
+    told = without_fallback(found)
+    assert (told.fits, told.fallback) == (False, "")
+    assert told.sentence.endswith("clipped data?).")
+    assert without_fallback(told) is told
 
 
 def test_noise_that_is_under_estimated_in_a_part(rng: np.random.Generator) -> None:

@@ -1,7 +1,7 @@
 """The Python door: `denoise`, `train`, `predict`, `compare`, `diagnose` and more.
 
-Each function has a twin ending in ``_job``: the same work as a generator of `Progress`
-events, which is what the shell and the panel run.
+What takes long has a twin ending in ``_job``: the same work as a generator of
+`Progress` events, which is what the shell and the panel run.
 """
 
 from __future__ import annotations
@@ -204,6 +204,9 @@ def preview(
     **settings: Any,
 ) -> NDArray[np.float32]:
     """Denoise a part of one plane at once, reading no more of the stack than it needs.
+
+    Only what is measured first reads more: ``noise_per_plane`` the middle of all
+    planes, ``fixed_pattern``, ``gain_map`` and ``hole="auto"`` parts of some.
 
     Parameters
     ----------

@@ -289,7 +289,7 @@ def student_size(model: Model, settings: ModelChoice) -> StudentSize | None:
 def distill_settings(settings: ModelChoice, size: StudentSize) -> DistillSettings:
     """Return how the student of a run is taught: the size, the rest as in the run.
 
-    It is not taught for longer than its teacher may be trained.
+    With a budget in minutes it is not taught for longer than its teacher is trained.
     """
     shared = set(DistillSettings.model_fields) & set(ModelChoice.model_fields)
     kept = settings.model_dump(include=shared - {"student", "minutes", "steps"})

@@ -101,7 +101,8 @@ class Model:
     def at_hole(self, hole: Hole | None) -> Model:
         """Return a teacher that answers at another hole; None: as it is.
 
-        What was found after training about its prior holds for its own hole alone.
+        What was found after training about its prior holds for its own hole alone; what
+        was found about the noise holds for all.
 
         Raises
         ------
@@ -110,7 +111,8 @@ class Model:
         """
         if hole is None or hole == self.result_hole:
             return self
-        return replace(self, hole=hole, recalibration=())
+        kept = tuple(one.of_noise_alone() for one in self.recalibration)
+        return replace(self, hole=hole, recalibration=kept)
 
     def recalibration_of(self, channel: int) -> Recalibration | None:
         """Return what corrects the prior of a channel, None if nothing does."""

@@ -37,6 +37,7 @@ channels go together or the noise is no plain camera's; else 1.
 """
 
 _KEY = "napari_blindspot"
+_KIND = "model file"
 
 
 def save_model(model: Model, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -70,7 +71,7 @@ def save_model(model: Model, path: str | Path, *, overwrite: bool = False) -> Pa
     weights = {
         name: tensor.contiguous() for name, tensor in model.network.state_dict().items()
     }
-    write_new_file(target, save(weights, header))
+    write_new_file(target, save(weights, header), _KIND, overwrite=overwrite)
     return target
 
 
@@ -88,7 +89,7 @@ def check_model_path(path: str | Path, *, overwrite: bool) -> Path:
     target = Path(path)
     if not target.suffix:
         target = target.with_suffix(".safetensors")
-    return check_new_file(target, "model file", (".safetensors",), overwrite=overwrite)
+    return check_new_file(target, _KIND, (".safetensors",), overwrite=overwrite)
 
 
 def load_model(path: str | Path) -> Model:

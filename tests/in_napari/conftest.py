@@ -30,6 +30,7 @@ def core(monkeypatch: pytest.MonkeyPatch) -> SteeredCore:
     """A steered core in the place of the real one."""
     steered = SteeredCore()
     steered.gate.set()
+    steered.way.set()
     module = ModuleType("napari_blindspot.api")
     module.denoise_job = lambda *args, **options: steered.denoise_job(*args, **options)
     monkeypatch.setitem(sys.modules, "napari_blindspot.api", module)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_blindspot.config import DenoiseSettings
-    from napari_blindspot.progress import CancelToken, Job
+    from napari_blindspot.progress import CancelToken, Job, Stage
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class SteeredResult:
 class SteeredCore:
     """Stands for the core: yields real events, waits and fails when told to.
 
-    It trains until `gate` is set, which it is unless a test clears it. What it has
-    trained is `model`, and `teacher` if that is a student.
+    It trains until `gate` is set, which it is unless a test clears it, and then goes
+    through the stages `after`, in the last until `way` is set, which it is too. What it
+    has trained is `model`, and `teacher` if that is a student.
     """
 
     steps: int = 400
@@ -55,6 +56,8 @@ class SteeredCore:
     calls: list[tuple[Any, Any, Any]] = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
+    after: tuple[Stage, ...] = ()
+    way: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
     model: Any = None
     teacher: Any = None
@@ -80,6 +83,10 @@ class SteeredCore:
                     watch(self.model)
                 yield Progress("train", 1, self.steps, "steps")
             yield Progress("train", self.steps, self.steps, "steps", "Checking")
+            for stage in self.after:
+                yield Progress(stage, 0, 1, "steps")
+            while self.after and not self.way.wait(0.01):
+                cancel.raise_if_cancelled()
             if self.error is not None:
                 raise self.error
             return SteeredResult(

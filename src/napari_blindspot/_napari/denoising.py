@@ -13,7 +13,6 @@ from napari_blindspot._napari.layers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from napari.layers import Image
@@ -21,10 +20,8 @@ if TYPE_CHECKING:
     from napari_blindspot._napari.layers import Source
     from napari_blindspot.api import Result
     from napari_blindspot.config import DenoiseSettings
-    from napari_blindspot.model import Model
     from napari_blindspot.progress import CancelToken, Job
-
-    Watch = Callable[[Model], object]
+    from napari_blindspot.training.watching import Watch
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeGuard, get_args
+from typing import TYPE_CHECKING, Any, TypeGuard, get_args
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import (
@@ -37,6 +37,9 @@ from napari_blindspot.config import (
     parse_settings,
 )
 from napari_blindspot.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 QUALITIES: tuple[str, ...] = get_args(Quality)
 LIMITS = ("minutes", "steps")
@@ -159,6 +162,10 @@ class DenoiseForm(Container[Widget]):
             if name != "quality":
                 self._choose(name, value)
         self._refuse_unasked(options)
+
+    def widgets_of(self, names: Collection[str]) -> list[Field]:
+        """Return the widgets of some settings, as far as the panel shows them."""
+        return [widget for name, widget in self._fields().items() if name in names]
 
     def _given(self) -> dict[str, Any]:
         """Return what the widgets show, by the names of the settings, not checked."""

@@ -26,7 +26,7 @@ from napari_blindspot._napari.layers import (
 )
 from napari_blindspot._napari.layout import Rows, scrolled, wrapped_text
 from napari_blindspot._napari.noise_tab import NoiseTab
-from napari_blindspot._napari.preview import Preview
+from napari_blindspot._napari.preview import DECIDING, Preview
 from napari_blindspot._napari.preview_answers import Models
 from napari_blindspot.device import describe_device
 from napari_blindspot.errors import InputError
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 WARNING_STYLE = "color: #ff6b5e; font-weight: bold;"
 COUNTED: tuple[Stage, ...] = ("train", "predict", "pyramid")
+AFTER_TRAINING: tuple[Stage, ...] = ("distill", "predict", "pyramid")
 FINDINGS = ("open", "noise")
 LOOKING = "Looking for a device"
 PREVIEW = (
@@ -146,6 +147,8 @@ class DenoisePanel(JobPanel):
         found = event.stage in FINDINGS and event.message not in ("", TITLES["noise"])
         if self._alive and self.running and found:
             self._tell(event.message)
+        if self._alive and event.stage in AFTER_TRAINING:
+            self.preview.rest()
 
     def _on_ended(self, outcome: Outcome[Denoised]) -> None:
         super()._on_ended(outcome)
@@ -202,10 +205,9 @@ class DenoisePanel(JobPanel):
         self.tabs.setCurrentIndex(0)
 
     def _connect_preview(self) -> None:
-        tunable, advanced = self.form.tunable, self.form.advanced
         self.preview_box.changed.connect(self._switch_preview)
         self.layer.changed.connect(self._on_layer_chosen)
-        for knob in (tunable.hole, tunable.strength, advanced.axes, advanced.model):
+        for knob in self.form.widgets_of({*DECIDING, "model"}):
             knob.changed.connect(self._update_preview)
 
     def _switch_preview(self) -> None:

@@ -28,7 +28,7 @@ from napari_blindspot._napari.preview_view import (
     place_in_view,
     with_axes,
 )
-from napari_blindspot.config import PredictSettings
+from napari_blindspot.config import OutputSettings, PredictSettings
 from napari_blindspot.errors import BlindspotError
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ SOON_MS = 20
 SETTLED_MS = 120
 """How long a view must stand still before a part of a large plane is asked for."""
 
+DECIDING = frozenset(PredictSettings.model_fields) - set(OutputSettings.model_fields)
+"""Settings that decide about what is shown."""
+
 FOLLOWED = ("colormap", "contrast_limits", "gamma")
 MOVED = (
     "scale", "translate", "rotate", "shear", "affine", "units", "axis_labels",
@@ -54,6 +57,8 @@ NO_MODEL = (
     "No network yet: press Run, or choose a model file under Advanced. While a network "
     "trains, its present state is shown."
 )
+BEFORE_TRAINING = "Shows as soon as the network trains."
+AFTER_TRAINING = "Goes on when the run has ended."
 NO_PLANE = "Shown where the viewer displays planes of y and x of the layer, in 2D."
 CUT = "The middle of the view alone; zoom in to see another part."
 BY = {
@@ -91,7 +96,7 @@ class Preview(QObject):
         self._viewer, self._settings = viewer, settings
         self._say, self._ended = say, ended
         self._models = Models()
-        self._training = False
+        self._training, self._waiting = False, ""
         self._thread: PreviewThread | None = None
         self._layer: Image | None = None
         self._image: Image | None = None
@@ -162,11 +167,19 @@ class Preview(QObject):
 
     def train(self) -> None:
         """Note that a network trains, which is shown from now on."""
-        self._training = True
+        self._training, self._waiting = True, BEFORE_TRAINING
         self.update()
 
+    def rest(self) -> None:
+        """Note that the network has been trained, and the run goes on with it."""
+        if not self._training or self._waiting == AFTER_TRAINING:
+            return
+        self._waiting = AFTER_TRAINING
+        if self._question is not None:
+            self._say(AFTER_TRAINING)
+
     def trained(self) -> None:
-        """Note that no network trains any more."""
+        """Note that the run has ended in which a network was trained."""
         self._training = False
         self.update()
 
@@ -198,7 +211,9 @@ class Preview(QObject):
             return
         self._number += 1
         self._question = Question(self._number, layer, layer.data, place, settings)
-        if not self._training and self._thread is not None:
+        if self._training:
+            self._say(self._waiting)
+        elif self._thread is not None:
             self._thread.ask(self._question, models)
 
     def _forget(self) -> None:
@@ -218,6 +233,8 @@ class Preview(QObject):
         elif told.by == "noisy":
             self._begun = told
         else:
+            if told.by == "training":
+                self._waiting = BY["training"]
             self._put(told)
 
     def _put(self, part: Part) -> None:
@@ -353,8 +370,8 @@ _DIMS = ("point", "order", "ndisplay")
 
 def _predicting(chosen: DenoiseSettings) -> PredictSettings:
     """Return the settings that decide about the pixels, before the blend."""
-    values = {name: getattr(chosen, name) for name in PredictSettings.model_fields}
-    return PredictSettings(**values | {"strength": 1.0, "uncertainty": False})
+    values = {name: getattr(chosen, name) for name in DECIDING}
+    return PredictSettings(**values | {"strength": 1.0})
 
 
 def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

@@ -166,7 +166,7 @@ class Watcher:
 
     def _look(self, question: Question, model: Model) -> Iterator[Part]:
         end_s = time.monotonic() + LOOK_S
-        previewer = self._answers.previewer(question, model)
+        previewer = self._answers.looking(question, model)
         number, place = question.number, question.place
         if number != self._number:
             self._number, self._left = number, []
@@ -189,6 +189,7 @@ class Answers:
         self._source: tuple[Any, Any] = (None, None)
         self._stack: Stack | None = None
         self._file: tuple[object, Model | None] = (None, None)
+        self._looked: tuple[tuple[Any, ...], Previewer | None] = ((), None)
         self._made: list[tuple[tuple[Any, ...], Previewer]] = []
 
     def of(self, question: Question, models: Models) -> Iterator[Part]:
@@ -211,7 +212,19 @@ class Answers:
         """Return what denoises parts of planes by a model just as it is."""
         from napari_blindspot.inference.previewing import Previewer
 
-        return Previewer(model, self._opened(question), question.settings)
+        stack, token = self._opened(question), question.token
+        return Previewer(model, stack, question.settings, cancel=token)
+
+    def looking(self, question: Question, model: Model) -> Previewer:
+        """Return the same for a model in training: look by look, read once."""
+        wanted = (self._opened(question), question.settings)
+        before, made = self._looked
+        if made is not None and before[0] is wanted[0] and before[1] == wanted[1]:
+            made = made.with_model(model)
+        else:
+            made = self.previewer(question, model)
+        self._looked = (wanted, made)
+        return made
 
     def _by(
         self, question: Question, model: Model, by: By, *, noisy: bool = True

@@ -79,8 +79,10 @@ def preview(
     """Write one plane of a stack denoised as a picture.
 
     With --model no more of the stack is read than the picture needs, and a student
-    answers fastest. Without it a network is trained on the stack, with --quality fast
-    unless another training time is given.
+    answers fastest. Only what is measured first reads more: --noise-per-plane the
+    middle of all planes, --fixed-pattern, --gain-map and --hole auto parts of some,
+    --student what its lessons show. Without --model a network is trained on the stack,
+    with --quality fast unless another training time is given.
 
     The picture is an 8-bit grey PNG, one pixel for each of the stack, that shows the
     very values of a full run. Black is the 0.5 % quantile of the denoised plane and

@@ -7,6 +7,7 @@ and then answers request after request; it belongs to one thread.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.config import PredictSettings
+    from napari_blindspot.inference.predictor import Predictor
+    from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.model import Model
     from napari_blindspot.stack import Stack
 
@@ -78,23 +81,37 @@ class Previewer:
         Read lazily, piece by piece.
     settings
         Device, and what is known of the camera's pixels.
+    camera
+        What `read_camera` read for this stack; default: it is read now.
+    cancel
+        Asked before every plane whose noise is measured (``noise_per_plane``).
 
     Raises
     ------
     InputError
         If the model does not fit the stack.
+    Cancelled
+        If `cancel` was used.
     """
 
-    def __init__(self, model: Model, stack: Stack, settings: PredictSettings) -> None:
+    def __init__(
+        self,
+        model: Model,
+        stack: Stack,
+        settings: PredictSettings,
+        *,
+        camera: CameraMaps | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
         model = match_channels(model, stack)
-        correction = correct(stack, settings, model.noise)
+        correction = correct(stack, settings, model.noise, camera)
         series = series_for(model, correction.stack)
         fields = noise_fields(
             series,
             model.noise,
             model.scales,
             correction,
-            CancelToken(),
+            cancel or CancelToken(),
             per_plane=settings.noise_per_plane,
         )
         work: Any = zip(series, fields, strict=True)
@@ -102,10 +119,29 @@ class Previewer:
             work = zip(*together(series, fields), strict=True)
         self.stack = stack
         self.model = model
-        device = pick_device(settings.device)
-        self._predictor = make_predictor(model, device, settings.strength)
+        self._settings = settings
+        self._predictor = _predictor(model, settings)
         self._work = {(one.channel, _fixed(one)): (one, field) for one, field in work}
         self._axis = series[0].axis
+
+    def with_model(self, model: Model) -> Previewer:
+        """Return the same for another state of the model, e.g. later in its training.
+
+        What was read for this one serves again, unless the other knows another noise,
+        other scales or other neighbours. `model` is copied to the device, as at first.
+
+        Raises
+        ------
+        InputError
+            If the model does not fit the stack.
+        """
+        model = match_channels(model, self.stack)
+        if _reading(model) != _reading(self.model):
+            return Previewer(model, self.stack, self._settings)
+        other = copy(self)
+        other.model = model
+        other._predictor = _predictor(model, self._settings)  # noqa: SLF001 its own
+        return other
 
     def __call__(
         self, place: Place, cancel: CancelToken | None = None
@@ -211,6 +247,18 @@ class Previewer:
                 f"{place} lies outside of the stack ({self.stack.axes}, shape "
                 f"{self.stack.shape}); choose a plane and a region inside."
             )
+
+
+def _predictor(model: Model, settings: PredictSettings) -> Predictor:
+    return make_predictor(model, pick_device(settings.device), settings.strength)
+
+
+def _reading(model: Model) -> tuple[object, ...]:
+    """Return what of a model decides about how a stack is read and measured."""
+    shape = model.settings
+    return (
+        model.noise, model.scales, model.context_axis, shape.context, shape.channels,
+    )  # fmt: skip
 
 
 def _span(part: slice, length: int, halo: int, stride: int) -> Span:

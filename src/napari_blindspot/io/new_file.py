@@ -59,19 +59,26 @@ def check_new_file(
         )
     if path.is_dir():
         raise InputError(f"{said} is a folder; choose the name of a file in it.")
-    if path.exists() and not overwrite:
-        raise OutputExistsError(
-            f"{said} exists already; choose another name, or replace it with "
-            f"--overwrite (overwrite=True)."
-        )
+    _refuse_existing(path, name, overwrite=overwrite)
     return path
 
 
-def write_new_file(path: Path, content: bytes) -> None:
+def write_new_file(path: Path, content: bytes, name: str, *, overwrite: bool) -> None:
     """Write a file under another name and give it its own when it is complete.
+
+    Parameters
+    ----------
+    path
+        As `check_new_file` returned it.
+    content
+        All of the file.
+    name, overwrite
+        As of `check_new_file`.
 
     Raises
     ------
+    OutputExistsError
+        If the file appeared since the check and `overwrite` is False.
     RunError
         If it cannot be written; an older file stays as it was.
     """
@@ -79,7 +86,17 @@ def write_new_file(path: Path, content: bytes) -> None:
     try:
         with writing(path, len(content)):
             partial.write_bytes(content)
+        _refuse_existing(path, name, overwrite=overwrite)
+        with writing(path, len(content)):
             os.replace(partial, path)
     except BaseException:
         remove(partial)
         raise
+
+
+def _refuse_existing(path: Path, name: str, *, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{name} {str(path)!r} exists already; choose another name, or replace it "
+            f"with --overwrite (overwrite=True)."
+        )

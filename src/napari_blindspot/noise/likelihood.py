@@ -158,7 +158,7 @@ class PhotonCounting(Affine):
         """
         noise = self.variance(mean)
         clean = posterior_mean(y, mean, variance, noise)
-        counted = self.a**2 * self.counts(clean, _LEAST_COUNT)
+        counted = self.variance(clean)  # in the units of the noise: a²·(counts)
         return clean, posterior_variance(variance, noise) * counted / noise
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLINDING = 1e6  # times the noise
+_UNKNOWN = 10.0  # relative error
 _PER_BIN = 100_000  # voxels; n is 30 times v, so that v is known to about 15 %
 _BINS = 12
 _PRIOR = 0.5  # how far factors of bins are thought to differ, relatively
@@ -77,6 +78,14 @@ class Recalibration:
     def without_values(self) -> Recalibration:
         """Return it with a noise so large that the posterior mean is the prior's."""
         return replace(self, noise=tuple(_BLINDING for _ in self.noise))
+
+    def of_noise_alone(self) -> Recalibration:
+        """Return what it says of the noise, for another prior, of which it knows none.
+
+        So its error is set to what tells nothing.
+        """
+        ones = tuple(1.0 for _ in self.means)
+        return replace(self, variance=ones, shift=(), error=_UNKNOWN)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as a JSON object."""

@@ -8,7 +8,7 @@ line), and whether residuals of neighbours are alike.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +32,8 @@ MEASURED_NOISE, PRIOR_MEAN = "measured noise", "prior mean"
 """What the result falls back to: a larger noise, or no word of the voxel itself."""
 
 _WRONG_VALUES = (
-    "(wrong camera values, compressed or clipped data?). The larger, measured noise is "
-    "used for the result."
+    "(wrong camera values, another kind of noise, compressed or clipped data?). The "
+    "larger, measured noise is used for the result."
 )
 _NO_LINE = (
     "(compressed or rescaled data, which no camera model fits). The result leaves out "
@@ -141,6 +141,15 @@ def judge_noise(
             "",
         )
     return _by_residual(residual, error, most)
+
+
+def without_fallback(verdict: Verdict) -> Verdict:
+    """Return the verdict where nothing can be done about it, and none is promised."""
+    if not verdict.fallback:
+        return verdict
+    said = verdict.sentence.replace(_NO_LINE, _WRONG_VALUES)
+    first, _, _ = said.partition(" The larger, measured noise")
+    return replace(verdict, sentence=first, fallback="")
 
 
 def noise_shortfall(

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.config import PreviewSettings
+    from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.model import Model
     from napari_blindspot.stack import Stack
 
+_KIND = "picture"
 _QUICK = "fast"  # a preview is not worth the training time of a result
 
 
@@ -41,7 +43,7 @@ class Preview:
     output
         The PNG file.
     channel, t, z
-        Which plane.
+        Which plane of the source.
     y, x
         From where to where, pixels.
     limits
@@ -113,43 +115,50 @@ def preview_job(
     InputError
         If the stack, the plane or the file cannot be used; before any training.
     """
-    out = check_new_file(out, "picture", (".png",), overwrite=overwrite)
+    out = check_new_file(out, _KIND, (".png",), overwrite=overwrite)
     get_method(settings.method)
     cancel = cancel or CancelToken()
-    stack, place = _opened(source, settings)
+    stack, place, shown = _opened(source, settings)
     yield from tell(stack)
-    model = yield from model_of(
-        stack, _with_budget(settings), read_camera(settings), cancel
-    )
+    camera = _camera(settings)
+    model = yield from model_of(stack, _with_budget(settings), camera, cancel)
     wanted = PredictSettings(**settings.model_dump(include=_SHARED))
     if differs := other_correction(model, wanted):
         yield Progress("open", 1, 1, "steps", differs)
-    previewer = Previewer(model, stack, wanted)
+    previewer = Previewer(model, stack, wanted, camera=camera, cancel=cancel)
     start = time.perf_counter()
     denoised = previewer(place, cancel)
     seconds = time.perf_counter() - start
     noisy = _noisy(stack, place) if settings.beside else None
-    limits = _write(out, denoised, noisy)
-    return _said(out, place, limits, model, settings.strength, seconds)
+    limits = _write(out, denoised, noisy, overwrite=overwrite)
+    return _said(out, shown, limits, model, settings.strength, seconds)
 
 
 _SHARED = set(PredictSettings.model_fields) - {"channel", "region"}
 """Settings of a run that a preview shares; `Place` says which part it shows."""
 
 
-def _opened(source: Any, settings: PreviewSettings) -> tuple[Stack, Place]:
-    """Open the stack and find the plane in it.
+def _opened(source: Any, settings: PreviewSettings) -> tuple[Stack, Place, Place]:
+    """Open the stack and find the plane in it, and where that is in the source.
 
     A model may need all channels; a network that is trained here is for the one that
     is asked for.
     """
-    alone = settings.model is None
-    stack = open_stack(
-        source,
-        axes=settings.axes,
-        voxel_size=settings.voxel_size,
-        channel=settings.channel if alone else None,
-    )
+    stack = open_stack(source, axes=settings.axes, voxel_size=settings.voxel_size)
+    if settings.channel is None:
+        place = _place(stack, settings)
+        return stack, place, place
+    channel = stack.channel_index(settings.channel)
+    if settings.model is None:
+        stack = stack.select_channel(channel)
+        place = _place(stack, settings)
+        return stack, place, replace(place, channel=channel)
+    place = replace(_place(stack, settings), channel=channel)
+    return stack, place, place
+
+
+def _place(stack: Stack, settings: PreviewSettings) -> Place:
+    """Find the plane that region, z and t name."""
     place = place_of(stack, settings.region)
     named = parse_region(settings.region, stack) if settings.region else {}
     for axis in ("z", "t"):
@@ -167,9 +176,17 @@ def _opened(source: Any, settings: PreviewSettings) -> tuple[Stack, Place]:
                 f"{stack.shape}); choose {axis} from 0 to {count - 1}."
             )
         place = replace(place, **{axis: index})
-    if settings.channel is not None and not alone:
-        place = replace(place, channel=stack.channel_index(settings.channel))
-    return stack, place
+    return place
+
+
+def _camera(settings: PreviewSettings) -> CameraMaps:
+    """Read what is known of the camera, for the stack as `_opened` opens it.
+
+    That is never cut to the region, and has all channels where there is a model.
+    """
+    channel = settings.channel if settings.model is None else None
+    opened = {"region": None, "channel": channel}
+    return read_camera(settings.model_copy(update=opened))
 
 
 def _with_budget(settings: PreviewSettings) -> PreviewSettings:
@@ -186,13 +203,13 @@ def _noisy(stack: Stack, place: Place) -> NDArray[Any]:
 
 
 def _write(
-    out: Path, denoised: NDArray[Any], noisy: NDArray[Any] | None
+    out: Path, denoised: NDArray[Any], noisy: NDArray[Any] | None, *, overwrite: bool
 ) -> tuple[float, float]:
     """Write the picture and return the grey values that are black and white."""
     limits, content = grey_limits(denoised), BytesIO()
     planes = (denoised,) if noisy is None else (noisy, denoised)
     planes_in_a_row(planes, limits).save(content, "PNG")
-    write_new_file(out, content.getvalue())
+    write_new_file(out, content.getvalue(), _KIND, overwrite=overwrite)
     return limits
 
 

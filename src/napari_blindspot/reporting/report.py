@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_blindspot.noise.whiteness import AxisCorrelation
     from napari_blindspot.reporting.findings import ChannelDiagnosis, Diagnosis
 
+_KIND = "report"
 _STYLE = """
 body { font-family: system-ui, sans-serif; color: #222; background: #fff;
        max-width: 1120px; margin: 2em auto; padding: 0 1em; line-height: 1.45; }
@@ -50,7 +51,7 @@ def check_report_path(path: str | Path, *, overwrite: bool) -> Path:
     InputError
         If it does not end in ``.html``, is a folder, or its folder does not exist.
     """
-    return check_new_file(path, "report", (".html", ".htm"), overwrite=overwrite)
+    return check_new_file(path, _KIND, (".html", ".htm"), overwrite=overwrite)
 
 
 def write_report(
@@ -80,7 +81,8 @@ def write_report(
         If it cannot be written.
     """
     path = check_report_path(path, overwrite=overwrite)
-    write_new_file(path, report_html(diagnosis).encode())
+    page = report_html(diagnosis).encode()
+    write_new_file(path, page, _KIND, overwrite=overwrite)
     return path
 
 

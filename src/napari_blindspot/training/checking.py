@@ -17,6 +17,7 @@ from napari_blindspot.noise.verdict import (
     PRIOR_MEAN,
     judge_noise,
     noise_shortfall,
+    without_fallback,
 )
 from napari_blindspot.training.inspection import inspect
 
@@ -108,7 +109,7 @@ def _check(
     verdict = judge_noise(seen, channel.noise, points, estimated=estimated)
     if isinstance(channel.noise, Impulse):
         # What stands out there is an outlier, not a prior that was too sure.
-        return verdict, UNCHANGED
+        return without_fallback(verdict), UNCHANGED
     factor = None
     if verdict.fallback:
         factor = noise_shortfall(seen, channel.noise, points, channel.scale)

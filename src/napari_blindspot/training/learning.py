@@ -106,7 +106,11 @@ def learn(
             yield Progress("train", 100, 100, "%", "Checking the noise model")
             darks = corrections[0].dark or (None,) * len(channels)
             average = [*map(on_average, channels, darks)]
-            estimated = settings.unknown == "estimate" and not _is_given(settings)
+            estimated = (
+                settings.noise == "auto"
+                and settings.unknown == "estimate"
+                and not _is_given(settings)
+            )
             checked = check_noise(
                 trained.network,
                 sampler,
