@@ -337,5 +337,5 @@ def test_planes_that_were_rescaled_do_not_make_the_noise_model_fail() -> None:
         told: str = model.provenance["noise_check"][0]["fallback"]
         return told
 
-    assert fallback(per_plane=False) == "prior mean"
+    assert fallback(per_plane=False) == "measured noise"
     assert fallback(per_plane=True) == ""
