@@ -1,19 +1,16 @@
-"""The Markdown page of the benchmark of shared noise, written from its JSON file."""
+"""The Markdown page of the benchmark of shared noise, written from its figures."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from _results import said
 
 Cases = dict[str, dict[str, Any]]
 
 
-def page(path: Path) -> str:
+def page(results: dict[str, Any]) -> str:
     """Write the page from whatever has been measured."""
-    results = json.loads(path.read_text())
     cases: Cases = results["cases"]
     lines = [
         "<!-- written by benchmarks/correlated.py -->",
@@ -28,7 +25,12 @@ def page(path: Path) -> str:
         "|" + "---|" * 16,
     ]
     lines += [_row(key, case) for key, case in cases.items()]
-    lines += ["", *_holes(cases), "", _setting(results["setting"])]
+    lines += [
+        "",
+        *_holes(cases),
+        "",
+        f"{said(results['setting'])}, 24×160×160 voxels, 40 photons.",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -102,12 +104,3 @@ def _psnr(found: dict[str, Any] | None) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
-
-
-def _setting(made: dict[str, Any]) -> str:
-    return (
-        f"{made['date']}, {made['device']}, one thread, torch {made['torch']}, Python "
-        f"{made['python']}, napari-blindspot {made['napari_blindspot']}, seeds: "
-        f"{made['seed']}, {made['steps']} steps of every training, 24×160×160 voxels, "
-        f"40 photons."
-    )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from _results import said
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -21,16 +23,8 @@ def page(folder: Path, label: str) -> str:
         path = folder / f"noise-{part}-{label}.json"
         if path.exists():
             results = json.loads(path.read_text())
-            lines += ["", *write(results["cases"]), "", _setting(results["setting"])]
+            lines += ["", *write(results["cases"]), "", f"{said(results['setting'])}."]
     return "\n".join(lines) + "\n"
-
-
-def _setting(made: dict[str, Any]) -> str:
-    return (
-        f"{made['date']}, {made['device']}, one thread, torch {made['torch']}, Python "
-        f"{made['python']}, napari-blindspot {made['napari_blindspot']}, seeds: "
-        f"{made['seed']}, {made['steps']} steps of every training."
-    )
 
 
 def _cameras(cases: Cases) -> list[str]:

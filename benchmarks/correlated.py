@@ -15,13 +15,8 @@ than the trained one; ``atbsn`` (absolute error, trained with hole 9) behind eve
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,11 +26,12 @@ from scipy import ndimage
 import napari_blindspot as nb
 from _baselines import noise2void, same_size_unet
 from _correlated_table import page
+from _results import Kept, options, setting
 from _truths import GAIN, OFFSET, READ_NOISE, Case, best_gaussian, load_truth, psnr
-from napari_blindspot.device import describe_device
 from napari_blindspot.sample import nuclei_phantom
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
@@ -226,16 +222,8 @@ def spaced(hole: Hole) -> str:
 def main() -> None:
     args = parse()
     torch.set_num_threads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"correlated-{args.label}.json"
-    results = json.loads(path.read_text()) if path.exists() else {"cases": {}}
-    made = setting(args)
-    if results.setdefault("setting", made) != made:
-        raise SystemExit(
-            f"{path} was made with other settings or on another day; give another "
-            f"--label, or remove it to begin anew."
-        )
-    end = time.monotonic() + 60 * args.budget
+    made = setting(seed="noise 3, training 0", steps=args.steps)
+    kept = Kept(args.out / f"correlated-{args.label}.json", made, args.budget)
     for name in args.truths:
         truth = truth_of(name)
         for label in args.kinds:
@@ -243,44 +231,20 @@ def main() -> None:
             noisy = record(truth, kind)
             case = Case(name, PHOTONS, truth.astype(np.float32), noisy)
             trial = Trial(case, kind, args.steps)
-            found = results["cases"].setdefault(f"{name}/{label}", {})
+            found = kept.part("cases").setdefault(f"{name}/{label}", {})
             found.setdefault("noisy", {"psnr": trial.psnr(noisy)})
-            for method, measure in methods(trial):
-                if method in found or time.monotonic() > end:
-                    continue
-                if args.methods and method.split()[0] not in args.methods:
-                    continue
-                found[method] = measure()
-                path.write_text(json.dumps(results, indent=1))
-                print(name, label, method, json.dumps(found[method])[:200], flush=True)
-    (args.out / f"correlated-{args.label}.md").write_text(page(path))
+            for method, measured in methods(trial):
+                if not args.methods or method.split()[0] in args.methods:
+                    kept.measure(found, method, measured)
+    kept.write_page(page(kept.facts))
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
-    parser.add_argument("--label", default="cpu", help="name of this set of results")
+    parser = options(__doc__, steps=1000)
     parser.add_argument("--truths", nargs="+", choices=TRUTHS, default=list(TRUTHS))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--methods", nargs="+", help="first words of methods to run")
-    parser.add_argument("--steps", type=int, default=1000, help="of every training")
-    parser.add_argument("--budget", type=float, default=1e9, help="minutes in all")
     return parser.parse_args()
-
-
-def setting(args: argparse.Namespace) -> dict[str, Any]:
-    """Say where and how the figures were made."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": describe_device("cpu").name,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "napari_blindspot": nb.__version__,
-        "seed": "noise 3, training 0",
-        "steps": args.steps,
-    }
 
 
 if __name__ == "__main__":

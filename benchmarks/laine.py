@@ -9,18 +9,13 @@ run again; ``--budget`` stops after that many minutes, and the next call goes on
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import time
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-import napari_blindspot as nb
 from _laine_fit import Effort, fit
 from _laine_methods import BlindSpot, Masking, Supervised, count, unet_like
 from _laine_table import table
@@ -37,11 +32,12 @@ from _photos import (
     psnr8,
     users_images,
 )
+from _results import Kept, options, setting
 from napari_blindspot.config import NetworkSettings
-from napari_blindspot.device import describe_device
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
@@ -73,37 +69,25 @@ _TRAINING, _TEST = 0, 1  # seeds
 def main() -> None:
     args = parse()
     torch.set_num_threads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"laine-{args.label}.json"
-    results = json.loads(path.read_text()) if path.exists() else {"rows": {}}
-    made = setting(args)
-    began = results.setdefault("setting", made)
-    if {**began, "date": ""} != {**made, "date": ""}:
-        raise SystemExit(
-            f"{path} was made with other settings; give another --label, or remove it "
-            f"to begin anew."
-        )
-    end = time.monotonic() + 60 * args.budget
+    kept = Kept(path, made_with(args), args.budget, any_day=True)
+    rows = kept.part("rows")
     for name in args.noises:
-        task: Task | None = None
+        task = cache(partial(Task, name, args))  # made only where a row is missing
         for row in ROWS[name]:
-            key = f"{name}/{row}"
-            if key in results["rows"] or time.monotonic() > end:
-                continue
-            task = task or Task(name, args)
-            results["rows"][key] = task.measure(row, results["rows"])
-            path.write_text(json.dumps(results, indent=1))
-            print(key, json.dumps(results["rows"][key]), flush=True)
-    (args.out / f"laine-{args.label}.md").write_text(table(results))
+            kept.measure(rows, f"{name}/{row}", partial(measure, task, row, rows))
+    kept.write_page(table(kept.facts))
+
+
+def measure(task: Callable[[], Task], row: str, rows: dict[str, Any]) -> Any:
+    """Measure one row; others of its noise are in `rows`."""
+    return task().measure(row, rows)
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
-    parser.add_argument("--label", default="cpu", help="name of this set of results")
+    parser = options(__doc__)
     parser.add_argument("--noises", nargs="+", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--seconds", type=float, default=60, help="training, each row")
-    parser.add_argument("--budget", type=float, default=1e9, help="minutes in all")
     parser.add_argument("--draws", type=int, default=2, help="of the noise, in scores")
     parser.add_argument("--images", type=int, help="score this many images only")
     parser.add_argument("--width", type=int, default=8)
@@ -247,27 +231,22 @@ def score(
     return round(float(np.mean(values)), 3)
 
 
-def setting(args: argparse.Namespace) -> dict[str, Any]:
+def made_with(args: argparse.Namespace) -> dict[str, Any]:
     """Say where and how the figures were made."""
     network = NetworkSettings(width=args.width, depth=args.depth, context=0)
-    return {
-        "date": today(),
-        "device": describe_device("cpu").name,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "napari_blindspot": nb.__version__,
-        "seed": "weights and crops 0, noise (0 or 1, draw, image)",
-        "seconds": args.seconds,
-        "threads": 1,
-        "draws": args.draws,
-        "images": args.images,
-        "width": args.width,
-        "depth": args.depth,
-        "crop": args.crop,
-        "batch": [args.batch, args.unet_batch],
-        "rate": [args.rate, args.unet_rate],
-        "parameters": [count(BlindSpotNetwork(network)), count(unet_like(network))],
-    }
+    return setting(
+        seed="weights and crops 0, noise (0 or 1, draw, image)",
+        seconds=args.seconds,
+        threads=1,
+        draws=args.draws,
+        images=args.images,
+        width=args.width,
+        depth=args.depth,
+        crop=args.crop,
+        batch=[args.batch, args.unet_batch],
+        rate=[args.rate, args.unet_rate],
+        parameters=[count(BlindSpotNetwork(network)), count(unet_like(network))],
+    )
 
 
 def today() -> str:

@@ -12,12 +12,9 @@ steps.
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +24,14 @@ import zarr
 from scipy import ndimage
 
 import napari_blindspot as nb
+from _results import options, said, setting
 from napari_blindspot.config import PredictSettings
-from napari_blindspot.device import describe_device, pick_device
+from napari_blindspot.device import pick_device
 from napari_blindspot.inference.previewing import Place, Previewer
 from napari_blindspot.sample import nuclei_phantom
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
 SIDE, PLANES, CHUNK = 1024, 12, 256
@@ -102,7 +101,11 @@ def main() -> None:
             lambda z: ndimage.gaussian_filter(whole[z], _SIGMA)
         )
         gui = in_viewer(stack.data, models) if args.viewer else {}
-    results = {"setting": setting(args), "found": found, "gui": gui}
+    results = {
+        "setting": setting(args.device, threads=args.threads),
+        "found": found,
+        "gui": gui,
+    }
     args.out.mkdir(parents=True, exist_ok=True)
     name = f"preview-{args.label}"
     (args.out / f"{name}.json").write_text(json.dumps(results, indent=1))
@@ -129,6 +132,7 @@ def in_viewer(data: Any, models: dict[str, nb.Model]) -> dict[str, dict[str, flo
 def page(results: dict[str, Any]) -> str:
     """Write the table."""
     made = results["setting"]
+    threads = f"{made['threads']} threads"
     lines = [
         "<!-- written by benchmarks/preview.py -->",
         "",
@@ -144,9 +148,7 @@ def page(results: dict[str, Any]) -> str:
         ),
         "",
         *_gui(results.get("gui") or {}),
-        f"{made['date']}, {made['device']}, {made['threads']} threads, torch "
-        f"{made['torch']}, Python {made['python']}, napari-blindspot "
-        f"{made['napari_blindspot']}.",
+        f"{said(made, threads)}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -170,11 +172,7 @@ def _gui(found: dict[str, dict[str, float]]) -> list[str]:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
-    parser.add_argument("--label", default="cpu", help="name of this set of results")
+    parser = options(__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2, help="on a CPU")
     parser.add_argument(
@@ -183,18 +181,6 @@ def parse() -> argparse.Namespace:
         help="also time the callbacks in a real viewer; needs a display (xvfb-run)",
     )
     return parser.parse_args()
-
-
-def setting(args: argparse.Namespace) -> dict[str, Any]:
-    """Say where and how the figures were made."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": describe_device(args.device).name,
-        "threads": args.threads,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "napari_blindspot": nb.__version__,
-    }
 
 
 if __name__ == "__main__":

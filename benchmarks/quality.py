@@ -7,25 +7,25 @@ that many minutes; the next call goes on. ``--planes`` makes the stacks smaller.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import time
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 import napari_blindspot as nb
 from _baselines import count, noise2void, same_size_unet, supervised
+from _results import Kept, options, setting
 from _truths import PREFILTER, Case, best_gaussian, make_case, psnr, ssim
 from napari_blindspot.api import train_job
 from napari_blindspot.config import TrainSettings
-from napari_blindspot.device import describe_device, pick_device
+from napari_blindspot.device import pick_device
 from napari_blindspot.planes import neighbours
 from napari_blindspot.progress import run
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
 
 PHOTONS = (5.0, 20.0, 80.0)
 
@@ -33,32 +33,24 @@ PHOTONS = (5.0, 20.0, 80.0)
 def main() -> None:
     args = parse()
     torch.set_num_threads(args.threads)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"quality-{args.label}.json"
-    results = json.loads(path.read_text()) if path.exists() else {"cases": {}}
-    made = setting(args)
-    if results.setdefault("setting", made) != made:
-        raise SystemExit(
-            f"{path} was made with other settings or on another day; give another "
-            f"--label, or remove it to begin anew."
-        )
-    end = time.monotonic() + 60 * args.budget
+    made = setting(
+        args.device,
+        seed="noise 1, training 0",
+        planes=args.planes,
+        seconds=args.seconds,
+        threads=args.threads,
+    )
+    kept = Kept(args.out / f"quality-{args.label}.json", made, args.budget)
     for name in args.truths:
         for photons in args.photons:
-            key = f"{name}/{photons:g}"
-            if key in results["cases"] or time.monotonic() > end:
-                continue
-            results["cases"][key] = measure(make_case(name, photons, args.planes), args)
-            path.write_text(json.dumps(results, indent=1))
-            print(key, json.dumps(results["cases"][key]["psnr"]), flush=True)
-    (args.out / f"quality-{args.label}.md").write_text(table(results))
-    plot(results, args.out / f"quality-{args.label}.png")
+            key, measured = f"{name}/{photons:g}", partial(measure, name, photons, args)
+            kept.measure(kept.part("cases"), key, measured)
+    kept.write_page(table(kept.facts))
+    plot(kept.facts, args.out / f"quality-{args.label}.png")
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
-    parser.add_argument("--label", default="cpu", help="name of this set of results")
+    parser = options(__doc__)
     parser.add_argument("--truths", nargs="+", default=list(PREFILTER))
     parser.add_argument("--photons", nargs="+", type=float, default=PHOTONS)
     parser.add_argument("--planes", type=int, help="middle planes only")
@@ -67,12 +59,12 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1, help="of every method")
-    parser.add_argument("--budget", type=float, default=1e9, help="minutes in all")
     return parser.parse_args()
 
 
-def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:
+def measure(name: str, photons: float, args: argparse.Namespace) -> dict[str, Any]:
     """Denoise one case with every method."""
+    case = make_case(name, photons, args.planes)
     device = pick_device(args.device)
     gaussian, sigmas = best_gaussian(case)
     images = {"noisy": case.unit(case.noisy), "gaussian": gaussian}
@@ -150,21 +142,6 @@ def prior_mean(model: nb.Model, noisy: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             out[index] = scale.inverse(model.network(planes).mean[0].numpy())
     return out
-
-
-def setting(args: argparse.Namespace) -> dict[str, Any]:
-    """Say where and how the figures were made."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": describe_device(args.device).name,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "napari_blindspot": nb.__version__,
-        "seed": "noise 1, training 0",
-        "planes": args.planes,
-        "seconds": args.seconds,
-        "threads": args.threads,
-    }
 
 
 COLUMNS = {

@@ -9,13 +9,8 @@ stacks stand an 8-bit and a JPEG copy of a generated one, whose truth is known.
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
-import platform
-import time
-from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +19,7 @@ from PIL import Image
 
 import napari_blindspot as nb
 from _data import find_data
-from napari_blindspot.device import describe_device
+from _results import Kept, options, said, setting
 from napari_blindspot.sample import nuclei_phantom
 
 if TYPE_CHECKING:
@@ -83,8 +78,9 @@ def jpeg(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.stack(planes)
 
 
-def measure(noisy: NDArray[Any], steps: int) -> dict[str, Any]:
+def measure(make: Callable[[], NDArray[Any]], steps: int) -> dict[str, Any]:
     """Denoise with a hole of one voxel and with the proposed one."""
+    noisy = make()
     found: dict[str, Any] = {"diagnosis": nb.diagnose(noisy, axes="ZYX").verdict}
     for label, hole in (("1 1 1", (1, 1, 1)), ("auto", "auto")):
         done = nb.denoise(noisy, axes="ZYX", hole=hole, steps=steps, threads=1, seed=0)
@@ -107,39 +103,17 @@ def shared(values: NDArray[np.float64], lag: int, axis: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
-    parser.add_argument("--label", default="cpu", help="name of this set of results")
-    parser.add_argument("--steps", type=int, default=800, help="of every training")
-    parser.add_argument("--budget", type=float, default=1e9, help="minutes in all")
-    args = parser.parse_args()
+    args = options(__doc__, steps=800).parse_args()
     torch.set_num_threads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"shared-real-{args.label}.json"
-    results = json.loads(path.read_text()) if path.exists() else {"found": {}}
-    results["setting"] = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": describe_device("cpu").name,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "napari_blindspot": nb.__version__,
-        "steps": args.steps,
-    }
-    end = time.monotonic() + 60 * args.budget
+    made = setting(seed="0", steps=args.steps)
+    kept = Kept(args.out / f"shared-real-{args.label}.json", made, args.budget)
     for name, make in stacks().items():
-        if name in results["found"] or time.monotonic() > end:
-            continue
-        results["found"][name] = measure(make(), args.steps)
-        path.write_text(json.dumps(results, indent=1))
-        print(name, json.dumps(results["found"][name]), flush=True)
-    (args.out / f"shared-real-{args.label}.md").write_text(page(results))
+        kept.measure(kept.part("found"), name, partial(measure, make, args.steps))
+    kept.write_page(page(kept.facts))
 
 
 def page(results: dict[str, Any]) -> str:
     """Write the table."""
-    made = results["setting"]
     lines = [
         "<!-- written by benchmarks/shared_real.py -->",
         "",
@@ -155,12 +129,7 @@ def page(results: dict[str, Any]) -> str:
             chosen = one["hole"] if label == "1 1 1" else f"{one['hole']} (auto)"
             x, y = (", ".join(f"{v:+.2f}" for v in one[axis]) for axis in "xy")
             lines.append(f"| {name} | {chosen} | {one['taken_off']:.2f} | {x} | {y} |")
-    lines += [
-        "",
-        f"{made['date']}, {made['device']}, one thread, torch {made['torch']}, Python "
-        f"{made['python']}, napari-blindspot {made['napari_blindspot']}, seed 0, "
-        f"{made['steps']} steps of every training, boxes of 16×192×192 voxels.",
-    ]
+    lines += ["", f"{said(results['setting'])}, boxes of 16×192×192 voxels."]
     return "\n".join(lines) + "\n"
 
 

@@ -13,14 +13,8 @@ minutes.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,11 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import napari_blindspot as nb
 from _noise_posterior import TRUTHS, case
+from _results import Kept, options, said, setting
 from _truths import GAIN, Case, psnr
 from correlated import KINDS, PHOTONS, record, truth_of
 from napari_blindspot.config import DistillSettings, NetworkSettings
 from napari_blindspot.config.students import WIDTHS, student_recipe
-from napari_blindspot.device import describe_device
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.progress import run
 from napari_blindspot.training.distilling import holes_of, make_lessons, make_student
@@ -59,16 +53,16 @@ def students_of(name: str, steps: int) -> dict[str, Any]:
     """Train a teacher, and distil all sizes of students from it."""
     noisy, grey = case(name, WHITE_PHOTONS)
     teacher = nb.train(noisy, axes="ZYX", steps=steps, threads=1, seed=0)
-    found = {"teacher": measured(teacher, noisy, grey)}
+    found = {"teacher": scored(teacher, noisy, grey)}
     for size in WIDTHS:
         student = nb.distill(
             teacher, noisy, axes="ZYX", student=size, threads=1, seed=0
         )
-        found[size] = measured(student, noisy, grey)
+        found[size] = scored(student, noisy, grey)
     return found
 
 
-def measured(
+def scored(
     model: nb.Model, noisy: NDArray[np.uint16], grey: NDArray[np.float64]
 ) -> dict[str, Any]:
     """Return PSNR, the time to teach, and voxels per second of the full run."""
@@ -172,27 +166,16 @@ PARTS = {"white": white, "ablation": ablation, "cost": cost}
 
 
 def main() -> None:
-    args = parse()
+    parser = options(__doc__, steps=1000)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"students-{args.label}.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
-    made = setting(args)
-    if results.setdefault("setting", made) != made:
-        raise SystemExit(
-            f"{path} was made with other settings or on another day; give another "
-            f"--label, or remove it to begin anew."
-        )
-    end = time.monotonic() + 60 * args.budget
+    made = setting(seed="noise 1 and 3, training 0", steps=args.steps)
+    kept = Kept(args.out / f"students-{args.label}.json", made, args.budget)
     for part in args.parts:
-        found = results.setdefault(part, {})
-        for key, measure in PARTS[part](args.steps):
-            if key in found or time.monotonic() > end:
-                continue
-            found[key] = measure()
-            path.write_text(json.dumps(results, indent=1))
-            print(part, key, json.dumps(found[key])[:300], flush=True)
-    (args.out / f"students-{args.label}.md").write_text(page(results))
+        for key, measured in PARTS[part](args.steps):
+            kept.measure(kept.part(part), key, measured)
+    kept.write_page(page(kept.facts))
 
 
 def page(results: dict[str, Any]) -> str:
@@ -205,13 +188,7 @@ def page(results: dict[str, Any]) -> str:
     ):
         if results.get(part):
             lines += ["", *write(results[part])]
-    made = results["setting"]
-    lines += [
-        "",
-        f"{made['date']}, {made['device']}, one thread, torch {made['torch']}, Python "
-        f"{made['python']}, napari-blindspot {made['napari_blindspot']}, seeds: "
-        f"{made['seed']}, {made['steps']} steps of every teacher.",
-    ]
+    lines += ["", f"{said(results['setting'])}."]
     return "\n".join(lines) + "\n"
 
 
@@ -269,31 +246,6 @@ def _cost_rows(found: dict[str, Any]) -> list[str]:
         ),
         "| AT-BSN and its student (Chen et al.) | 1.27 M, 1.02 M | 330.5, 48.9 | |",
     ]
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
-    parser.add_argument("--label", default="cpu", help="name of this set of results")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--steps", type=int, default=1000, help="of every teacher")
-    parser.add_argument("--budget", type=float, default=1e9, help="minutes in all")
-    return parser.parse_args()
-
-
-def setting(args: argparse.Namespace) -> dict[str, Any]:
-    """Say where and how the figures were made."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": describe_device("cpu").name,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "napari_blindspot": nb.__version__,
-        "seed": "noise 1 and 3, training 0",
-        "steps": args.steps,
-    }
 
 
 if __name__ == "__main__":
