@@ -127,11 +127,7 @@ def bars_with_errors(
     span = (low - 0.05 * (high - low), high + 0.05 * (high - low))
     frame = Frame((0.4, len(values) + 0.6), span, x_label, y_label)
     zero = frame.y(0)
-    body = [
-        f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{frame.y(at):.1f}" '
-        f'y2="{frame.y(at):.1f}" stroke="{_RED}" stroke-dasharray="5 4"/>'
-        for at in (-level, level)
-    ]
+    body = [_dashed(frame, at) for at in (-level, level)]
     for lag, (value, error) in enumerate(zip(values, errors, strict=True), start=1):
         left, right = frame.x(lag - 0.3), frame.x(lag + 0.3)
         top = frame.y(value)
@@ -140,11 +136,7 @@ def bars_with_errors(
             f'height="{max(abs(top - zero), 0.5):.1f}" fill="{_BLUE}" '
             f'fill-opacity="0.75"/>'
         )
-        body.append(
-            f'<line x1="{frame.x(lag):.1f}" x2="{frame.x(lag):.1f}" '
-            f'y1="{frame.y(value - 2 * error):.1f}" '
-            f'y2="{frame.y(value + 2 * error):.1f}" stroke="{_INK}"/>'
-        )
+        body.append(_error_bar(frame, lag, value, error))
     body.append(
         f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{zero:.1f}" y2="{zero:.1f}" '
         f'stroke="{_INK}"/>'
@@ -181,16 +173,12 @@ def points_with_errors(
     px, py, half = (np.asarray(part, float) for part in (x, y, errors))
     ends = np.concatenate([py - 2 * half, py + 2 * half, [level]])
     frame = Frame(_padded(px), _padded(ends), x_label, y_label)
-    body = [
-        f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{frame.y(level):.1f}" '
-        f'y2="{frame.y(level):.1f}" stroke="{_RED}" stroke-dasharray="5 4"/>'
-    ]
+    body = [_dashed(frame, level)]
     for at, value, error in zip(px, py, half, strict=True):
-        place = f"{frame.x(at):.1f}"
         body += [
-            f'<line x1="{place}" x2="{place}" y1="{frame.y(value - 2 * error):.1f}" '
-            f'y2="{frame.y(value + 2 * error):.1f}" stroke="{_INK}"/>',
-            f'<circle cx="{place}" cy="{frame.y(value):.1f}" r="3.2" fill="{_BLUE}"/>',
+            _error_bar(frame, at, value, error),
+            f'<circle cx="{frame.x(at):.1f}" cy="{frame.y(value):.1f}" r="3.2" '
+            f'fill="{_BLUE}"/>',
         ]
     return _svg(frame, body, title)
 
@@ -266,6 +254,23 @@ def _text(x: float, y: float, words: str, anchor: str) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" '
         f'fill="{_INK}">{escape(words)}</text>'
+    )
+
+
+def _dashed(frame: Frame, at: float) -> str:
+    """Draw a dashed line from side to side at a height."""
+    return (
+        f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{frame.y(at):.1f}" '
+        f'y2="{frame.y(at):.1f}" stroke="{_RED}" stroke-dasharray="5 4"/>'
+    )
+
+
+def _error_bar(frame: Frame, at: float, value: float, error: float) -> str:
+    """Draw two standard errors up and down from a value."""
+    return (
+        f'<line x1="{frame.x(at):.1f}" x2="{frame.x(at):.1f}" '
+        f'y1="{frame.y(value - 2 * error):.1f}" '
+        f'y2="{frame.y(value + 2 * error):.1f}" stroke="{_INK}"/>'
     )
 
 
