@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindspot.inference.times import Times
 from napari_blindspot.joint import JointSeries
 from napari_blindspot.planes import neighbours
 from napari_blindspot.progress import CancelToken, Job, Progress
@@ -71,9 +72,10 @@ class ChannelSeen:
 
 @dataclass(slots=True)
 class Seen:
-    """What was learnt of the result, channel by channel."""
+    """What was learnt of the result, channel by channel, and the time it took."""
 
     channels: dict[int, ChannelSeen] = field(default_factory=dict)
+    times: Times = field(default_factory=Times)
 
     def add(
         self, channel: int, mean: NDArray[np.float32], std: NDArray[np.float32]
@@ -169,27 +171,32 @@ def stream_prediction(
     work = [(one, tile) for one in series for tile in tiles]
     noise = dict(zip(map(id, series), fields, strict=True))
     seen = Seen()
+    times = seen.times
     with (
+        times.of("total"),
         ThreadPoolExecutor(1, "blindspot-read") as reader,
         ThreadPoolExecutor(1, "blindspot-write") as writer,
     ):
         yield Progress("predict", 0, len(work), "blocks")
         written: deque[Future[None]] = deque()
-        for done, (one, tile, planes) in enumerate(_prefetch(reader, work, cancel)):
+        ahead = _prefetch(reader, work, cancel, times)
+        for done, (one, tile, planes) in enumerate(ahead):
             mean, std = yield from predict_tile(
                 predictor, one, tile, planes, cancel, done, len(work), noise[id(one)]
             )
             for own, own_mean, own_std in _by_channel(one, mean, std):
                 seen.add(own.channel, own_mean, own_std)
-                written.append(writer.submit(_write, own, tile, own_mean, image))
+                written.append(writer.submit(_write, own, tile, own_mean, image, times))
                 if uncertainty is not None:
                     written.append(
-                        writer.submit(_write, own, tile, own_std, uncertainty)
+                        writer.submit(_write, own, tile, own_std, uncertainty, times)
                     )
-            while len(written) > _PREFETCH:
-                written.popleft().result()
-        for future in written:
-            future.result()
+            with times.of("wait_write"):
+                while len(written) > _PREFETCH:
+                    written.popleft().result()
+        with times.of("wait_write"):
+            for future in written:
+                future.result()
     return seen
 
 
@@ -251,6 +258,7 @@ def _prefetch(
     reader: ThreadPoolExecutor,
     work: Sequence[tuple[Series, Tile]],
     cancel: CancelToken,
+    times: Times,
 ) -> Iterator[tuple[Series, Tile, NDArray[Any]]]:
     """Read tiles ahead of their use, a bounded number of them."""
     waiting: deque[Future[NDArray[Any]]] = deque()
@@ -258,9 +266,11 @@ def _prefetch(
     try:
         for one, tile in work:
             while len(waiting) <= _PREFETCH and (following := next(ahead, None)):
-                waiting.append(reader.submit(_read, *following))
+                waiting.append(reader.submit(_read, *following, times))
             cancel.raise_if_cancelled()
-            yield one, tile, waiting.popleft().result()
+            with times.of("wait_read"):
+                planes = waiting.popleft().result()
+            yield one, tile, planes
     finally:
         for future in waiting:
             future.cancel()
@@ -277,15 +287,21 @@ def _by_channel(
     ]
 
 
-def _read(series: Series, tile: Tile) -> NDArray[Any]:
-    return series.read(tile.planes.read, tile.y.read, tile.x.read)
+def _read(series: Series, tile: Tile, times: Times) -> NDArray[Any]:
+    with times.of("read"):
+        return series.read(tile.planes.read, tile.y.read, tile.x.read)
 
 
 def _write(
-    series: PlaneSeries, tile: Tile, values: NDArray[np.float32], sink: Sink
+    series: PlaneSeries,
+    tile: Tile,
+    values: NDArray[np.float32],
+    sink: Sink,
+    times: Times,
 ) -> None:
     axes = series.stack.axes
     where = series.region(tile.planes.core, tile.y.core, tile.x.core)
     region = tuple(where[axis] for axis in axes)
     shape = [part.stop - part.start for part in region]
-    sink.write(region, values.reshape(shape))
+    with times.of("write"):
+        sink.write(region, values.reshape(shape))
