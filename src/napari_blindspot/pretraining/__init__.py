@@ -1,0 +1,1 @@
+"""Start weights: clean volumes that never were, for networks to learn from."""

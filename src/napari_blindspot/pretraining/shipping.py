@@ -1,0 +1,114 @@
+"""Which networks are pretrained for the package, and how their weights are written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save
+
+from napari_blindspot import __version__
+from napari_blindspot.config.students import WIDTHS, StudentSettings
+from napari_blindspot.networks.blindspot import BlindSpotNetwork
+from napari_blindspot.networks.student import StudentNetwork
+from napari_blindspot.pretraining.recordings import CONTEXT
+from napari_blindspot.starts.shipped import Shipped, read_index
+from napari_blindspot.training.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from napari_blindspot.config import NetworkSettings
+    from napari_blindspot.pretraining.training import Pretraining
+
+_DEPTH = 3  # of students
+
+
+def _teachers() -> dict[str, NetworkSettings]:
+    """Return the teachers of the recipes: the one for a CPU and the one for a GPU."""
+    shared = {"context": CONTEXT, "units": "noise", "starts": 1, "channels": 1}
+    return {
+        f"teacher-{device}": RECIPES[device]["fast"].network.model_copy(update=shared)
+        for device in ("cpu", "gpu")
+    }
+
+
+def _students() -> dict[str, StudentSettings]:
+    return {
+        f"student-{size}": StudentSettings(
+            width=width, depth=_DEPTH, context=CONTEXT, units="noise"
+        )
+        for size, width in WIDTHS.items()
+    }
+
+
+KINDS: dict[str, NetworkSettings | StudentSettings] = {**_teachers(), **_students()}
+"""The networks that are pretrained, by the names of their files."""
+
+
+def make_network(name: str) -> BlindSpotNetwork | StudentNetwork:
+    """Return a fresh network of `KINDS`."""
+    settings = KINDS[name]
+    if isinstance(settings, StudentSettings):
+        return StudentNetwork(settings)
+    network = BlindSpotNetwork(settings)
+    network.wake()
+    return network
+
+
+def write_start(
+    folder: Path, name: str, training: Pretraining, score: float, recordings: int
+) -> Path:
+    """Write the averaged weights in half precision, and enter them in the index.
+
+    Parameters
+    ----------
+    folder
+        Where to; its ``index.json`` is made or changed.
+    name
+        One of `KINDS`.
+    training
+        What was trained.
+    score
+        Its mean loss on recordings that it was not trained on.
+    recordings
+        How many of those there were.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    content = save(half_weights(training.average))
+    path = folder / f"{name}.safetensors"
+    path.write_bytes(content)
+    facts: dict[str, Any] = {
+        "steps": training.step,
+        "plan": asdict(training.plan),
+        "begun_with": training.begun,
+        "exam": round(score, 4),
+        "exam_recordings": recordings,
+        "napari_blindspot": __version__,
+        "torch": torch.__version__,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    network = KINDS[name].model_dump(mode="json")
+    entry = Shipped(name, hashlib.sha256(content).hexdigest(), network, facts)
+    others = [one for one in read_index(folder) if one.name != name]
+    listed = [asdict(one) for one in sorted([*others, entry], key=lambda one: one.name)]
+    (folder / "index.json").write_text(json.dumps(listed, indent=1) + "\n")
+    return path
+
+
+def half_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Return what was learnt, without what belongs to a stack, in half precision."""
+    return {
+        name: tensor.detach().cpu().half().contiguous()
+        for name, tensor in network.named_parameters()
+    }

@@ -1,0 +1,287 @@
+"""Pretraining: repeatable, resumable, from one command, and better than a filter."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from napari_blindspot.config import NetworkSettings
+from napari_blindspot.config.students import StudentSettings
+from napari_blindspot.networks.blindspot import BlindSpotNetwork
+from napari_blindspot.networks.student import StudentNetwork
+from napari_blindspot.pretraining import episodes
+from napari_blindspot.pretraining.episodes import Crops, Episode, Episodes, make_episode
+from napari_blindspot.pretraining.lessons import loss_of, relative_error, take_start
+from napari_blindspot.pretraining.shipping import KINDS, make_network, write_start
+from napari_blindspot.pretraining.training import Exam, Plan, Pretraining
+from napari_blindspot.starts.adapt import load_start
+from napari_blindspot.starts.shipped import (
+    Shipped,
+    read_index,
+    read_weights,
+    weights_folder,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CPU = torch.device("cpu")
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "pretrain.py"
+TINY = NetworkSettings(
+    width=4, depth=1, context=2, neighbour_width=4, half_planes="all", units="noise"
+)
+ENTRIES = read_index(weights_folder())
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Volumes that are made in no time."""
+    monkeypatch.setattr(episodes, "SHAPE", (4, 40, 40))
+    monkeypatch.setattr(episodes, "_START_CROPS", 6)
+
+
+def tiny(kind: str = "teacher") -> nn.Module:
+    torch.manual_seed(0)
+    if kind == "student":
+        return StudentNetwork(StudentSettings(width=4, depth=1, units="noise"))
+    network = BlindSpotNetwork(TINY)
+    network.wake()
+    return network
+
+
+def alike(one: Episode, other: Episode) -> bool:
+    same = np.array_equal(one.recording.noisy, other.recording.noisy)
+    starts = zip(one.start.values(), other.start.values(), strict=True)
+    return same and all(torch.equal(a, b) for a, b in starts)
+
+
+@pytest.mark.usefixtures("small")
+def test_seed_and_number_give_one_episode() -> None:
+    one = make_episode(3, 5)
+    assert alike(one, make_episode(3, 5))
+    assert not alike(one, make_episode(3, 6))
+    assert not alike(one, make_episode(4, 5))
+    crops = [one.draw(np.random.default_rng(1), 2, 16) for _ in range(2)]
+    assert torch.equal(crops[0].planes, crops[1].planes)
+    assert torch.equal(crops[0].clean, crops[1].clean)
+
+
+def test_workers_make_the_same_episodes_in_the_same_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(episodes, "make_episode", lambda _, number: number)
+    info: list[Any] = [None]
+    monkeypatch.setattr(torch.utils.data, "get_worker_info", lambda: info[0])
+    alone = iter(Episodes(0, first=7))
+    expected = [next(alone) for _ in range(6)]
+    made = []
+    for worker in range(3):
+        info[0] = SimpleNamespace(id=worker, num_workers=3)
+        own = iter(Episodes(0, first=7))
+        made.append([next(own), next(own)])
+    assert [made[n % 3][n // 3] for n in range(6)] == expected == list(range(7, 13))
+
+
+@pytest.mark.usefixtures("small")
+def test_crops_show_the_planes_that_the_recording_allows() -> None:
+    seen = {make_episode(0, number).recording.context for number in range(24)}
+    assert seen == {0, 1, 2}
+    for number in range(24):
+        episode = make_episode(0, number)
+        context = episode.recording.context
+        crops = episode.draw(np.random.default_rng(0), 3, 16)
+        assert crops.planes.shape == (3, 5, 16, 16)
+        assert crops.clean.shape == (3, 16, 16)
+        shown = crops.planes.abs().amax((0, 2, 3)) > 0
+        expected = [abs(k - 2) <= context for k in range(5)]
+        assert shown.tolist() == expected
+        # What is not there must not be looked at either.
+        if context == 0:
+            assert episode.hole[0] == 5
+        assert set(episode.start["start.kernel"].shape[1:2]) == {5}
+        hidden = episode.start["start.kernel"][:, : 2 - context]
+        assert not hidden.any()
+
+
+@pytest.mark.usefixtures("small")
+def test_the_network_is_given_the_start_of_the_recording() -> None:
+    episode = make_episode(0, 1)
+    network = tiny()
+    take_start(network, episode)
+    own = dict(network.named_buffers())
+    for name, tensor in episode.start.items():
+        assert torch.equal(own[name], tensor)
+    assert not torch.equal(
+        own["start.kernel"], dict(tiny().named_buffers())["start.kernel"]
+    )
+
+
+def test_the_error_is_in_units_of_the_noise() -> None:
+    clean, noise = torch.zeros(2, 8, 8), torch.full((2, 8, 8), 0.04)
+    off = torch.full((2, 8, 8), 0.2)
+    assert float(relative_error(off, clean, noise)) == pytest.approx(0, abs=2e-3)
+    better = relative_error(off / 10, clean, noise)
+    assert float(better) == pytest.approx(np.log(0.011), abs=1e-3)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_teacher_is_told_the_clean_value_and_stays_blind() -> None:
+    episode = make_episode(0, 2)
+    crops = episode.draw(np.random.default_rng(0), 2, 16)
+    network = tiny()
+    before = float(loss_of(network, episode, crops).detach())
+    assert np.isfinite(before)
+    other = Crops(crops.planes, crops.clean + 1)
+    assert float(loss_of(network, episode, other).detach()) > before
+    changed = crops.planes.clone()
+    changed[:, 2, 8, 8] += 100
+    take_start(network, episode)
+    means = [
+        network(planes, episode.hole).mean[:, 8, 8]
+        for planes in (crops.planes, changed)
+    ]
+    assert torch.equal(*means)
+
+
+def trained(steps: int, kind: str, training: Pretraining | None = None) -> Pretraining:
+    plan = Plan(7, episodes=2, crops=1, pool=3, every=2, warmup=2, seed=5)
+    training = training or Pretraining(tiny(kind), plan, CPU)
+    for step, loss in training.run():
+        assert np.isfinite(loss)
+        if step == steps:
+            break
+    assert training.step == steps
+    return training
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+@pytest.mark.parametrize("stop", [3, 4])
+def test_going_on_equals_never_having_stopped(
+    kind: str, stop: int, tmp_path: Path
+) -> None:
+    whole = trained(7, kind)
+    first = trained(stop, kind)
+    first.save(tmp_path / "state")
+    fresh = Pretraining(tiny(kind), first.plan, CPU)
+    torch.manual_seed(99)
+    fresh.resume(tmp_path / "state")
+    assert fresh.step == stop
+    rest = trained(7, kind, fresh)
+    for own, other in ((whole.network, rest.network), (whole.average, rest.average)):
+        kept = other.state_dict()
+        for name, tensor in own.state_dict().items():
+            assert torch.equal(tensor, kept[name]), name
+    changed = dict(first.network.named_parameters())
+    assert any(
+        not torch.equal(one, changed[name])
+        for name, one in whole.network.named_parameters()
+    )
+
+
+def test_the_rate_rises_and_falls_to_nothing() -> None:
+    plan = Plan(1000, warmup=100, learning_rate=2e-3)
+    rates = [plan.rate(step) for step in range(1000)]
+    assert rates[0] < 1e-4
+    assert 80 <= int(np.argmax(rates)) <= 120
+    assert 1.9e-3 < max(rates) <= 2e-3
+    assert rates[-1] < 1e-7
+
+
+@pytest.mark.usefixtures("small")
+def test_files_are_read_as_shipped_ones_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, shape in (
+        ("b", TINY),
+        ("a", StudentSettings(width=4, depth=1, units="noise")),
+    ):
+        monkeypatch.setitem(KINDS, name, shape)
+        plan = Plan(1, pool=1)
+        training = Pretraining(make_network(name), plan, CPU)
+        write_start(tmp_path, name, training, -1.5, 3)
+    write_start(tmp_path, "b", training, -2.5, 3)  # replaces its entry
+    listed = read_index(tmp_path)
+    assert [one.name for one in listed] == ["a", "b"]
+    assert listed[1].facts["exam"] == -2.5
+    weights = read_weights(listed[0], tmp_path)
+    assert set(weights) == {name for name, _ in training.network.named_parameters()}
+
+
+def test_one_command_makes_a_file_and_goes_on_where_it_stopped(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    small: None,
+) -> None:
+    spec = importlib.util.spec_from_file_location("_pretrain_script", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    words = [
+        "pretrain.py",
+        "teacher-cpu",
+        "--out",
+        str(tmp_path),
+        "--device",
+        "cpu",
+    ]
+    words += ["--pool", "2", "--episodes", "1", "--crops", "1", "--exam", "1"]
+    for steps in (1, 2):
+        monkeypatch.setattr(sys, "argv", [*words, "--steps", str(steps)])
+        script.main()
+        (entry,) = read_index(tmp_path)
+        assert entry.facts["steps"] == steps
+        assert entry.facts["exam_recordings"] == 1
+    assert "step 1\n" in capsys.readouterr().out  # where the second run began
+    network = make_network("teacher-cpu")
+    load_start(network, read_weights(entry, tmp_path), 2)
+    assert (
+        json.loads((tmp_path / "index.json").read_text())[0]["sha256"] == entry.sha256
+    )
+
+
+@pytest.fixture(scope="module")
+def exam() -> Exam:
+    return Exam(3, CPU)
+
+
+def of_filter(one: Shipped) -> nn.Module:
+    """Return the network without a word beside what was measured on the recording."""
+    network = make_network(one.name)
+    torch.nn.init.zeros_(network.last.weight)
+    torch.nn.init.zeros_(network.last.bias)
+    return network
+
+
+def of_start(one: Shipped) -> nn.Module:
+    network = make_network(one.name)
+    load_start(network, read_weights(one), one.network["context"])
+    return network.eval()
+
+
+@pytest.mark.parametrize("one", ENTRIES, ids=lambda one: one.name)
+def test_a_start_beats_the_filter_on_generated_recordings(
+    one: Shipped, exam: Exam
+) -> None:
+    start, alone = of_start(one), of_filter(one)
+    assert exam(start) < exam(alone) - 0.1
+    with torch.no_grad():
+        for part in exam.parts:
+            assert float(loss_of(start, *part)) < float(loss_of(alone, *part))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("one", ENTRIES, ids=lambda one: one.name)
+def test_a_start_passes_its_exam_with_the_stated_figure(one: Shipped) -> None:
+    exam = Exam(one.facts["exam_recordings"], CPU)
+    assert exam(of_start(one)) == pytest.approx(one.facts["exam"], abs=0.03)
