@@ -211,24 +211,6 @@ def test_without_a_model_a_network_is_trained(tmp_path: Path, capsys: Capture) -
     assert grey(str(tmp_path / "p.png")).shape == (64, 64)
 
 
-def test_a_preview_trains_quickly_unless_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    asked = []
-
-    def learn(stacks: object, settings: Any, *others: object) -> Any:
-        asked.append((settings.quality, settings.steps))
-        raise nb.errors.RunError("Far enough.")
-        yield
-
-    monkeypatch.setattr(jobs, "learn", learn)
-    for number, words in enumerate(("", "--steps 7", "--quality best")):
-        call = ["preview", "noisy.tif", str(tmp_path / f"{number}.png"), *CPU]
-        assert main([*call, *words.split()]) == 1
-    assert asked == [("fast", None), (None, 7), ("best", None)]
-    capsys.readouterr()
-
-
 def test_a_channel_of_several_is_shown_by_name_or_number(
     tmp_path: Path, phantom: Phantom, capsys: Capture
 ) -> None:

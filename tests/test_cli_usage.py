@@ -104,3 +104,23 @@ def test_logged_warnings_of_tifffile_stay_off_the_terminal() -> None:
 def test_facts_that_are_not_known_have_no_line() -> None:
     facts = {"a": None, "b": [], "c": "", "d": {"z": None}, "gain": 2.0, "n": 0}
     assert fact_lines(facts) == ["gain  2", "n     0"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("denoise", "--student tiny|small|full|none"),
+        ("distill", "--student tiny|small|full"),
+        ("denoise", "--hole INT INT INT|auto"),
+        ("train", "--quality fast|balanced|best"),
+        ("demo", "--quality fast|balanced|best"),
+    ],
+)
+def test_help_lists_the_words_that_may_be_typed(
+    command: str, words: str, capsys: Capture, monkeypatch: Patch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert f"{words} " in shown
+    assert "CHOICE" not in shown

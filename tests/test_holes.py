@@ -24,8 +24,8 @@ from napari_blindspot.measure.channels import measure_channels
 from napari_blindspot.methods import get_method
 from napari_blindspot.networks.blind_filter import BlindFilter
 from napari_blindspot.stack import Stack
-from napari_blindspot.training import loop
-from napari_blindspot.training.holes import Holes, choose_holes
+from napari_blindspot.training.holes import Holes, choose_holes, found_holes
+from napari_blindspot.training.varying import deeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ HOLES: list[Hole] = [(1, 1, 1), (1, 3, 5), (1, 9, 9), (1, 13, 13), (3, 1, 1), (9
 def short_start() -> Iterator[None]:
     """Fit the blind filters to few voxels, which takes most of a short training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_START_VOXELS", 10**5)
+        patch.setattr("napari_blindspot.training.starting._START_VOXELS", 10**5)
         yield
 
 
@@ -74,7 +74,8 @@ def stack_of(*channels: NDArray[Any]) -> Stack:
 def chosen(stack: Stack | None = None, method: str = "bayesian", **given: Any) -> Holes:
     settings = parse_settings(TrainSettings, method=method, **given)
     known = () if stack is None else measure_channels([stack], NoiseSettings())
-    return choose_holes(settings, get_method(method), stack, known)  # type: ignore[arg-type]
+    stacks = [] if stack is None else [stack]
+    return choose_holes(settings, get_method(method), stacks, known)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +181,26 @@ def test_channels_that_differ_get_the_union_of_their_holes(
     assert "row-correlated and column-correlated" in holes.sentence
 
 
+def test_of_several_stacks_every_axis_gets_the_largest_size(
+    rng: np.random.Generator,
+) -> None:
+    clean = scene_of(rng)
+    stacks = [
+        stack_of(clean + noise_of(rng, kind, clean.shape))
+        for kind in ("white", "rows", "columns")
+    ]
+    channels = measure_channels(stacks, NoiseSettings())
+    alone = [found_holes([one], channels).result for one in stacks]
+    assert alone[0] == (1, 1, 1)
+    assert alone[1][2] >= 5
+    assert alone[2][1] >= 5
+    together = found_holes(stacks, channels)
+    assert together.result == tuple(map(max, zip(*alone, strict=True)))
+    for words in ("white and row-correlated", "that one of the 3 stacks asks for"):
+        assert words in together.sentence
+    assert "stacks" not in found_holes(stacks[:1], channels).sentence
+
+
 def test_a_stack_too_small_to_tell_gets_the_smallest_hole_and_a_sentence(
     rng: np.random.Generator,
 ) -> None:
@@ -221,10 +242,10 @@ def test_withheld_planes_reach_every_depth_and_never_less_than_the_hole(
     hole: Hole,
 ) -> None:
     recipe, rng = Recipe(drop_planes=1.0), np.random.default_rng(0)
-    depths = {loop._deeper(hole, 2, recipe, rng) for _ in range(60)}
+    depths = {deeper(hole, 2, recipe, rng) for _ in range(60)}
     least = min(hole[0] // 2, 2)
     assert depths == {(2 * k + 1, 1, 1) for k in range(least, 3)}
-    assert loop._deeper(hole, 2, Recipe(), rng) is None
+    assert deeper(hole, 2, Recipe(), rng) is None
 
 
 def test_training_behind_a_hole_deeper_than_the_context_runs(

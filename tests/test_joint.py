@@ -33,7 +33,6 @@ from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, Progress, run
 from napari_blindspot.stack import Stack, VoxelSize
-from napari_blindspot.training import loop as training
 from networks import random_network
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def noisy(truth: np.ndarray) -> np.ndarray:
 def short_start() -> Iterator[None]:
     """The blind filter is fitted to a few voxels: the tests want no quality."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_START_VOXELS", 60_000)
+        patch.setattr("napari_blindspot.training.starting._START_VOXELS", 60_000)
         yield
 
 

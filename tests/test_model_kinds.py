@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 import napari_blindspot as nb
 from models import random_student, random_teacher
-from napari_blindspot.errors import ModelFileError
+from napari_blindspot.config import DenoiseSettings, parse_settings
+from napari_blindspot.errors import InputError, ModelFileError
 from napari_blindspot.model_file import read_header
 from napari_blindspot.noise.recalibration import UNCHANGED
 
@@ -120,3 +121,28 @@ def test_files_from_before_students_still_load(tmp_path: Path) -> None:
     assert not {"hole", "answer", "recalibration"} & set(facts)
     back = nb.load_model(path)
     assert (back.result_hole, back.answer) == ((1, 1, 1), "posterior")
+
+
+@pytest.mark.parametrize(
+    ("hole", "sentence"),
+    [
+        ((1, 2, 1), r"hole=\(1, 2, 1\) has an even size"),
+        ((1, -3, 1), r"hole=\(1, -3, 1\) is no blind spot; .* from 1 to 63"),
+        ((0, 0, 0), r"hole=\(0, 0, 0\) is no blind spot"),
+        ((3, 3), "three odd sizes z y x"),
+        (5, "hole=5 is no blind spot"),
+        ("auto", r"hole='auto' is no blind spot; .* such as \(1, 1, 5\)\.$"),
+    ],
+    ids=str,
+)
+def test_a_model_refuses_holes_in_the_words_of_the_settings(
+    hole: Any, sentence: str
+) -> None:
+    model = random_teacher()
+    with pytest.raises(InputError, match=sentence) as error:
+        model.at_hole(hole)
+    if hole != "auto":
+        with pytest.raises(InputError) as same:
+            parse_settings(DenoiseSettings, hole=hole)
+        assert str(same.value).startswith(str(error.value).rstrip("."))
+    assert model.at_hole([1, 3, 3]).result_hole == (1, 3, 3)  # type: ignore[arg-type]

@@ -37,9 +37,10 @@ from napari_blindspot.noise.models import (
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, run
-from napari_blindspot.training import loop as training
-from napari_blindspot.training.loop import Trained, Trainer, augment, train_network
+from napari_blindspot.training.loop import Trained, train_network
 from napari_blindspot.training.sampling import CropSampler, Source
+from napari_blindspot.training.trainer import Trainer
+from napari_blindspot.training.varying import augment
 
 if TYPE_CHECKING:
     from napari_blindspot.methods.learned_noise import NoiseLearner
@@ -152,7 +153,7 @@ def test_stopping_the_gradient_changes_the_gradient_and_nothing_else(
 def test_the_setting_reaches_training(
     noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_START_VOXELS", 30_000)
+    monkeypatch.setattr("napari_blindspot.training.starting._START_VOXELS", 30_000)
     values = np.random.default_rng(0).poisson(20 * np.clip(noisy, 0, None) + 1)
     free, stopped = (
         nb.train(values, axes="ZYX", steps=3, threads=1, stop_gradient=stop)
@@ -222,7 +223,7 @@ def test_what_was_learned_is_read_back_in_data_units(
 def test_the_learned_noise_is_that_of_the_model(
     noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_START_VOXELS", 30_000)
+    monkeypatch.setattr("napari_blindspot.training.starting._START_VOXELS", 30_000)
     told: list[str] = []
     result = nb.denoise(
         100 + 50 * noisy,

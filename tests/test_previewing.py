@@ -307,3 +307,34 @@ def test_the_preview_leaves_the_model_where_it_is(rng: np.random.Generator) -> N
     nb.preview(values, model)
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"uncertainty": True}, {"dtype": "same"}, {"overwrite": True}, {"steps": 3}],
+    ids=str,
+)
+def test_what_has_no_meaning_for_a_preview_is_refused(
+    given: dict[str, Any], rng: np.random.Generator
+) -> None:
+    values = rng.poisson(20, (3, 40, 37)).astype(np.uint16)
+    (name,) = given
+    with pytest.raises(InputError, match=f"{name}=.* is not a setting; the settings"):
+        nb.preview(values, random_teacher(), "z=1", **given)
+
+
+def test_a_preview_runs_on_the_threads_that_are_asked_for(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    answer = Previewer.__call__
+
+    def noted(self: Previewer, *args: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return answer(self, *args)
+
+    monkeypatch.setattr(Previewer, "__call__", noted)
+    values = rng.poisson(20, (3, 40, 37)).astype(np.uint16)
+    nb.preview(values, random_teacher(), "z=1", threads=2, device="cpu")
+    assert seen == [2]
+    assert torch.get_num_threads() == 1

@@ -32,7 +32,6 @@ from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, run
-from napari_blindspot.training import loop as training
 from napari_blindspot.training.holes import Holes
 from napari_blindspot.training.inspection import inspect
 from napari_blindspot.training.learning import _fit_recipe
@@ -50,7 +49,7 @@ TINY = NetworkSettings(width=4, depth=1, context=1, neighbour_width=4, starts=2)
 
 @pytest.fixture(autouse=True)
 def _few_voxels_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_START_VOXELS", 60_000)
+    monkeypatch.setattr("napari_blindspot.training.starting._START_VOXELS", 60_000)
 
 
 def random_starts(starts: int = 2, **settings: object) -> BlindSpotNetwork:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,9 @@ def make_lessons(count: int = 40, side: int = 24, seed: int = 0) -> Lessons:
     generator = torch.Generator().manual_seed(seed)
     planes = torch.randn(count, 3, side, side, generator=generator)
     told = smooth(planes)
-    return Lessons(planes, torch.stack([told, 1.1 * told]), context=1)
+    every = torch.ones(count, side, side)
+    told_twice, first = torch.stack([told, 1.1 * told]), torch.zeros(count).long()
+    return Lessons(planes, told_twice, every, first, context=1)
 
 
 def teach_small(
@@ -38,7 +42,8 @@ def teach_small(
 ) -> Job[Taught]:
     return teach(
         StudentNetwork(SMALL),
-        lessons,
+        lessons.part(slice(4, None)),
+        lessons.part(slice(0, 4)),
         QUICK,
         device=torch.device("cpu"),
         seed=seed,
@@ -47,10 +52,28 @@ def teach_small(
 
 
 def test_the_distance_is_to_every_teacher_not_to_their_mean() -> None:
-    answer = torch.zeros(1, 2, 2)
+    answer, every = torch.zeros(1, 2, 2), torch.ones(1, 2, 2)
     teachers = torch.stack([torch.ones(1, 2, 2), -torch.ones(1, 2, 2)])
-    assert float(distance(answer, teachers)) == 2.0
-    assert float(distance(answer, teachers.mean(0, keepdim=True))) == 0.0
+    assert float(distance(answer, teachers, every)) == 2.0
+    assert float(distance(answer, teachers.mean(0, keepdim=True), every)) == 0.0
+
+
+def test_voxels_without_weight_count_nowhere() -> None:
+    lessons = make_lessons(6)
+    blind = lessons.weight.clone()
+    blind[:, :9] = 0
+    spoilt = lessons.teachers.clone()
+    spoilt[:, :, :9] = 1e6
+    answer = torch.zeros(6, 24, 24)
+    assert distance(answer, spoilt, blind) == distance(answer, lessons.teachers, blind)
+    several = distance(answer[..., None], spoilt[..., None], blind)
+    torch.testing.assert_close(several, distance(answer, spoilt, blind))
+    starts = []
+    for teachers in (spoilt, lessons.teachers):
+        starts.append(StudentNetwork(SMALL))
+        fit_linear(starts[-1], [(lessons.planes, teachers, blind)])
+    assert torch.equal(starts[0].kernel, starts[1].kernel)
+    assert not torch.equal(starts[0].kernel, StudentNetwork(SMALL).kernel)
 
 
 def test_the_linear_start_finds_a_linear_teacher() -> None:
@@ -59,7 +82,7 @@ def test_the_linear_start_finds_a_linear_teacher() -> None:
     planes = torch.randn(12, 3, 32, 32, generator=generator)
     told = functional.conv2d(planes, kernel, padding=2)[:, 0]
     student = StudentNetwork(SMALL)
-    fit_linear(student, [(planes, told[None])])
+    fit_linear(student, [(planes, told[None], torch.ones_like(told))])
     torch.testing.assert_close(student.kernel, kernel, rtol=0.01, atol=0.01)
     assert float(student.unit) < 0.05
 
@@ -67,7 +90,7 @@ def test_the_linear_start_finds_a_linear_teacher() -> None:
 def test_few_voxels_leave_the_noisy_value_as_the_start() -> None:
     student = StudentNetwork(SMALL).eval()
     planes = torch.randn(1, 3, 6, 6)
-    fit_linear(student, [(planes, torch.zeros(1, 1, 6, 6))])
+    fit_linear(student, [(planes, torch.zeros(1, 1, 6, 6), torch.ones(1, 6, 6))])
     with torch.no_grad():
         torch.testing.assert_close(student(planes), planes[:, 1])
 
@@ -77,7 +100,8 @@ def test_a_student_gets_nearer_to_its_teachers_than_its_linear_start() -> None:
     before = StudentNetwork(SMALL)
     fit_linear(before, lessons.batches(8))
     with torch.no_grad():
-        start = float(distance(before(lessons.planes), lessons.teachers)) / 2
+        planes, teachers, weight, _ = next(lessons.batches(len(lessons)))
+        start = float(distance(before(planes), teachers, weight)) / 2
     torch.manual_seed(0)
     taught = run(teach_small(lessons))
     assert taught.distance < 0.75 * start
@@ -107,8 +131,17 @@ def test_lessons_and_answers_are_turned_alike() -> None:
     lessons = make_lessons(8)
     rng = np.random.default_rng(0)
     for _ in range(12):
-        planes, teachers = lessons.drawn(rng, 4)
+        planes, teachers, *_ = lessons.drawn(rng, 4)
         torch.testing.assert_close(smooth(planes), teachers[0], rtol=1e-4, atol=1e-5)
+
+
+def test_weights_are_turned_with_what_they_weigh() -> None:
+    lessons = make_lessons(8)
+    sign = (lessons.teachers[0] > 0.1).float()
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        _, teachers, weight, _ = replace(lessons, weight=sign).drawn(rng, 4)
+        assert torch.equal(weight, (teachers[0] > 0.1).float())
 
 
 def test_weights_of_equal_shape_are_inherited() -> None:

@@ -28,16 +28,11 @@ from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, Progress, run
-from napari_blindspot.training.loop import (
-    Best,
-    Clock,
-    Trained,
-    Trainer,
-    augment,
-    train_network,
-)
+from napari_blindspot.training.loop import Best, Clock, Trained, train_network
 from napari_blindspot.training.recipes import RECIPES, choose_recipe
 from napari_blindspot.training.sampling import Batch, CropSampler, Source
+from napari_blindspot.training.trainer import Trainer
+from napari_blindspot.training.varying import augment
 
 if TYPE_CHECKING:
     from napari_blindspot.sample import Phantom

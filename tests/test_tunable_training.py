@@ -16,9 +16,9 @@ from napari_blindspot.methods.objective import Objective
 from napari_blindspot.methods.tunable import absolute_error
 from napari_blindspot.networks.blindspot import Prior
 from napari_blindspot.noise.likelihood import Affine
-from napari_blindspot.training import distilling, loop
-from napari_blindspot.training.loop import Trainer
+from napari_blindspot.training import distilling
 from napari_blindspot.training.sampling import Batch
+from napari_blindspot.training.trainer import Trainer
 from networks import random_network
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ QUICK = distilling.student_recipe("cpu").model_copy(
 def short_start() -> Iterator[None]:
     """Fit the blind filters to few voxels, which takes most of a short training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_START_VOXELS", 10**5)
+        patch.setattr("napari_blindspot.training.starting._START_VOXELS", 10**5)
         yield
 
 

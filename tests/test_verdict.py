@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,6 +129,19 @@ def test_neighbours_that_share_their_noise(rng: np.random.Generator) -> None:
         assert f"{1 - verdict.residual:.0%} less" in verdict.sentence
         assert "--hole 1 3 3" in verdict.sentence
         assert "(1, 3, 3)" in verdict.sentence
+
+
+def test_scatter_that_is_missing_in_the_dark_alone_is_nothing_that_neighbours_share(
+    rng: np.random.Generator,
+) -> None:
+    seen = residuals(rng)
+    dark = seen.mean < 0.6
+    y = np.where(dark, seen.mean + 0.3 * (seen.y - seen.mean), seen.y)
+    verdict = judge_noise(replace(seen, y=y), CAMERA, NOTHING)
+    assert not verdict.fits
+    assert verdict.residual < 0.6
+    assert "not at every intensity" in verdict.sentence
+    assert "larger blind spot" not in verdict.sentence
 
 
 def test_nothing_measured_is_judged_by_the_residual_alone(

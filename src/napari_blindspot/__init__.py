@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         estimate_noise,
         predict,
         preview,
+        shipped_student,
         train,
     )
     from napari_blindspot.io import open_stack
@@ -51,6 +52,7 @@ _HOME = {
     "predict": "api",
     "preview": "api",
     "save_model": "model_file",
+    "shipped_student": "api",
     "train": "api",
     "write_report": "reporting.report",
 }
@@ -75,6 +77,7 @@ __all__ = [
     "predict",
     "preview",
     "save_model",
+    "shipped_student",
     "train",
     "write_report",
 ]

@@ -13,9 +13,11 @@ from napari_blindspot.config import (
     DenoiseSettings,
     DiagnoseSettings,
     DistillSettings,
+    LookSettings,
     NoiseSettings,
     OpenSettings,
     PredictSettings,
+    ShippedSettings,
     TrainSettings,
     parse_settings,
 )
@@ -37,6 +39,7 @@ from napari_blindspot.reporting.comparing import compare, compare_job
 from napari_blindspot.reporting.diagnosis import diagnose_job
 from napari_blindspot.reporting.findings import Diagnosis
 from napari_blindspot.reporting.report import write_report
+from napari_blindspot.training.at_once import ready_student
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,6 +68,7 @@ __all__ = [
     "predict",
     "predict_job",
     "preview",
+    "shipped_student",
     "train",
     "train_job",
     "write_report",
@@ -105,8 +109,8 @@ def denoise(
         ``offset``, ``read_noise``, ``sigma``, ``outliers``, ``low_counts``, ``dark``,
         ``offset_map``, ``variance_map``, ``gain_map``, ``fixed_pattern``,
         ``noise_per_plane``, ``channels``, ``covariance``, ``unknown``,
-        ``stop_gradient``, ``model``, ``dtype``, ``device``, ``threads``, ``seed``,
-        ``overwrite``.
+        ``stop_gradient``, ``start``, ``model``, ``dtype``, ``device``, ``threads``,
+        ``seed``, ``overwrite``.
 
     Returns
     -------
@@ -141,7 +145,9 @@ def train(
     on_progress, cancel
         As in `denoise`.
     **settings
-        The fields of `config.TrainSettings`.
+        The fields of `config.TrainSettings`. With ``steps=0`` nothing is learnt: the
+        model answers from the start weights, which ``start`` chooses, and a blind
+        filter that is fitted to the stack.
 
     Returns
     -------
@@ -197,6 +203,40 @@ def distill(
     return run(distill_job(model, source, parsed, cancel), on_progress)
 
 
+def shipped_student(source: Any, **settings: Any) -> Model:
+    """Return a student that comes with the package, told the noise of a stack.
+
+    Nothing is trained: it has learnt from generated volumes alone, and only the scale
+    and the noise of the stack are measured. It answers at once, for noise that
+    neighbours do not share, without an uncertainty. What more there is without training
+    says ``train(source, steps=0)``: the start weights of the larger network, with its
+    blind filter fitted to the stack.
+
+    Parameters
+    ----------
+    source
+        Whatever `open_stack` takes.
+    **settings
+        The fields of `config.ShippedSettings`: ``student`` (its size; by default the
+        smallest that is shipped), ``context``, how the stack is opened, and what is
+        known of the noise.
+
+    Returns
+    -------
+    Model
+        Used like any other student, by `predict` and `preview`.
+
+    Raises
+    ------
+    InputError
+        If the stack or an argument cannot be used.
+    ModelFileError
+        If there is no student of that size, or its weights are missing or altered.
+    """
+    parsed = parse_settings(ShippedSettings, **settings)
+    return ready_student(open_with(source, parsed), parsed)
+
+
 def preview(
     source: Any,
     model: Model | str | Path,
@@ -219,7 +259,8 @@ def preview(
         mapping of axis to slice or index; default: the whole middle plane of the
         first channel.
     **settings
-        The fields of `config.PredictSettings`, e.g. ``hole`` and ``strength``.
+        The fields of `config.LookSettings`, e.g. ``hole`` and ``strength``; nothing is
+        written, so there are none of an output.
 
     Returns
     -------
@@ -229,11 +270,12 @@ def preview(
     Raises
     ------
     InputError
-        If the region holds more than one plane, or the model does not fit.
+        If the region holds more than one plane, the model does not fit, or a setting
+        has no meaning here, such as ``uncertainty``.
     """
     if not isinstance(model, Model):
         model = load_model(model)
-    parsed = parse_settings(PredictSettings, **settings)
+    parsed = parse_settings(LookSettings, **settings)
     return preview_plane(source, model, region, parsed)
 
 

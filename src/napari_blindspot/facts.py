@@ -27,7 +27,7 @@ from napari_blindspot.methods_text import model_methods, result_methods
 from napari_blindspot.model_file import read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari_blindspot.config import (
         DistillSettings,
@@ -46,7 +46,10 @@ if TYPE_CHECKING:
 
 
 _NOISE_SETTINGS = (*NoiseSettings.model_fields, "unknown", "stop_gradient")
-_OF_A_TEACHER = ("software", "version", "created", "sources", "seed", "budget")
+_OF_A_TEACHER = (
+    "software", "version", "created", "sources", "seed", "budget", "hole_choice",
+    "start",
+)  # fmt: skip
 _TOO_UNSURE = 1.5  # dB: then the expected PSNR tells nothing
 
 
@@ -67,9 +70,12 @@ class Result:
         Noise model of each channel.
     metrics
         ``device``, ``seconds_train``, ``seconds_distill``, ``seconds_predict``,
-        ``voxels_per_second``, ``hole`` (z, y, x; None for a student), ``student`` (its
-        size, None without one), ``expected_psnr`` (dB, mean over channels, None if
-        unknown or not to be trusted), ``peak_memory_bytes`` and more.
+        ``seconds_finish`` (the pyramid of the output), ``voxels_per_second`` (of
+        predict alone), ``predict_times`` (what predict was spent on: ``compute``,
+        ``wait_read``, ``wait_write``), ``hole`` (z, y, x; None for a student),
+        ``student`` (its size, None without one), ``expected_psnr`` (dB, mean over
+        channels, None if unknown or not to be trusted), ``peak_memory_bytes`` and
+        more.
     path
         The file it was written to, if any.
     provenance
@@ -89,9 +95,17 @@ class Result:
 
 
 def run_metrics(
-    model: Model, stack: Stack, seen: Seen, seconds: float, settings: PredictSettings
+    model: Model,
+    stack: Stack,
+    seen: Seen,
+    seconds: tuple[float, float],
+    settings: PredictSettings,
 ) -> dict[str, Any]:
-    """Return what a run measured: device, times, quality, memory."""
+    """Return what a run measured: device, times, quality, memory.
+
+    `seconds` are those of predicting and of finishing the output.
+    """
+    predict, finish = seconds
     training = model.provenance.get("training", {})
     trained_here = getattr(settings, "model", True) is None
     chosen = getattr(settings, "student", None)
@@ -108,9 +122,11 @@ def run_metrics(
         "stopped_by": training.get("stopped") if trained_here else None,
         "seconds_distill": lessons.get("seconds", 0.0) if taught_here else 0.0,
         "hole": None if model.is_student else list(model.result_hole),
-        "student": lessons.get("student"),
-        "seconds_predict": seconds,
-        "voxels_per_second": stack.n_voxels / seconds,
+        "student": student_of(model),
+        "seconds_predict": predict,
+        "seconds_finish": finish,
+        "voxels_per_second": stack.n_voxels / predict,
+        "predict_times": seen.times.as_dict(),
         "expected_psnr": sum(known) / len(known) if known else None,
         "expected_psnr_error": error,
         "expected_psnr_per_channel": expected if known else None,
@@ -145,6 +161,12 @@ def noise_fits(model: Model) -> bool:
     return all(one["fits"] for one in model.provenance.get("noise_check", ()))
 
 
+def student_of(model: Model) -> str | None:
+    """Return the size of a student that was taught or shipped, None of a teacher."""
+    made = (model.provenance.get(how, {}) for how in ("distillation", "start"))
+    return next((one["student"] for one in made if "student" in one), None)
+
+
 def provenance_of(
     model: Model, stack: Stack, settings: PredictSettings
 ) -> dict[str, Any]:
@@ -171,6 +193,8 @@ def _settings(settings: Settings, only: set[str] | None = None) -> dict[str, Any
     for name in CAMERA_FILES:
         if facts.get(name):
             facts[name] = Path(facts[name]).name
+    if facts.get("start"):  # a word, or a model file
+        facts["start"] = Path(facts["start"]).name
     return facts
 
 
@@ -237,6 +261,7 @@ def student_facts(
     stack: Stack,
     device: str,
     threads: int,
+    start: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return how a student was taught, and what is known of its teacher."""
     made = teacher.provenance
@@ -255,6 +280,7 @@ def student_facts(
         },
         "distillation": {
             "student": settings.student,
+            "start": dict(start) if start is not None else {"name": "teacher"},
             "holes": [list(hole) for hole in holes],
             "steps": taught.steps,
             "seconds": taught.seconds,

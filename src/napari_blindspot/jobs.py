@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_blindspot.config import DistillSettings, ModelChoice, NoiseSettings
 from napari_blindspot.config.students import student_recipe
-from napari_blindspot.device import cpu_threads, pick_device
+from napari_blindspot.device import cpu_threads, fixed_threads, pick_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import (
     Result,
@@ -35,7 +35,7 @@ from napari_blindspot.methods import get_method
 from napari_blindspot.model_file import load_model
 from napari_blindspot.progress import CancelToken, Job, Progress, run
 from napari_blindspot.training.distilling import distill
-from napari_blindspot.training.holes import found_holes
+from napari_blindspot.training.holes import as_learnt, found_holes
 from napari_blindspot.training.learning import learn
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from napari_blindspot.config import (
         DenoiseSettings,
         HoleSizes,
+        LookSettings,
         OpenSettings,
         PredictSettings,
         TrainSettings,
@@ -216,7 +217,7 @@ def _predict(
             seen = yield from stream_prediction(
                 predictor, *_work(model, series, fields), block, image, std, cancel
             )
-        seconds = time.perf_counter() - start
+        predicted = time.perf_counter()
         finished = []
         for sink in sinks:
             whole = yield from sink.finish(cancel)
@@ -225,6 +226,7 @@ def _predict(
         for sink in sinks:
             sink.abort()
         raise
+    seconds = predicted - start, time.perf_counter() - predicted
     return Result(
         finished[0],
         finished[1] if std is not None else None,
@@ -270,7 +272,7 @@ def at_hole(
     if hole != "auto":
         return model.at_hole(hole)
     channels = measure_channels([stack], NoiseSettings())
-    found = found_holes(stack, channels, answer=model.answer)
+    found = as_learnt(found_holes([stack], channels, answer=model.answer), model)
     yield Progress("open", 1, 1, "steps", found.sentence)
     return model.at_hole(found.result)
 
@@ -283,19 +285,23 @@ def student_size(model: Model, settings: ModelChoice) -> StudentSize | None:
         return settings.student
     if model.answer == "posterior" or settings.model is not None:
         return None
+    if settings.steps == 0:  # nothing is learnt, by no network
+        return None
     return "small" if pick_device(settings.device).type == "cpu" else "full"
 
 
 def distill_settings(settings: ModelChoice, size: StudentSize) -> DistillSettings:
     """Return how the student of a run is taught: the size, the rest as in the run.
 
-    With a budget in minutes it is not taught for longer than its teacher is trained.
+    It is not taught for longer, or for more steps, than its teacher may be trained.
     """
     shared = set(DistillSettings.model_fields) & set(ModelChoice.model_fields)
     kept = settings.model_dump(include=shared - {"student", "minutes", "steps"})
-    usual = student_recipe(pick_device(settings.device).type).minutes
-    if settings.minutes is not None and settings.minutes < usual:
+    usual = student_recipe(pick_device(settings.device).type)
+    if settings.minutes is not None and settings.minutes < usual.minutes:
         kept["minutes"] = settings.minutes
+    if settings.steps is not None:  # in steps again, so that a seed gives one student
+        kept["steps"] = max(1, min(settings.steps, usual.steps))
     return DistillSettings(student=size, **kept)
 
 
@@ -312,12 +318,16 @@ def preview_plane(
     source: Any,
     model: Model,
     region: str | Mapping[str, slice | int] | None,
-    settings: PredictSettings,
+    settings: LookSettings,
 ) -> NDArray[np.float32]:
     """Do the work of `preview`."""
     stack = open_with(source, settings)
     model = run(at_hole(match_channels(model, stack), stack, settings.hole))
-    return Previewer(model, stack, settings)(place_of(stack, region))
+    # A plane takes less time than it takes to measure how many threads are fastest.
+    threads = settings.threads or fixed_threads()
+    told = settings.model_copy(update={"threads": threads})
+    with cpu_threads(told, pick_device(settings.device)):
+        return Previewer(model, stack, settings)(place_of(stack, region))
 
 
 def open_with(source: Any, settings: OpenSettings) -> Stack:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_blindspot.config import parse_settings
+from napari_blindspot.config.tunable import GivenHole
 from napari_blindspot.errors import InputError
 from napari_blindspot.networks.student import StudentNetwork
 
@@ -107,9 +109,12 @@ class Model:
         Raises
         ------
         InputError
-            If the model is a student.
+            If the hole is not three odd sizes from 1 to 63, or the model is a student.
         """
-        if hole is None or hole == self.result_hole:
+        if hole is None:
+            return self
+        hole = parse_settings(GivenHole, hole=hole).hole
+        if hole == self.result_hole:
             return self
         kept = tuple(one.of_noise_alone() for one in self.recalibration)
         return replace(self, hole=hole, recalibration=kept)

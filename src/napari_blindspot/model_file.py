@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from napari_blindspot.model import Answer
     from napari_blindspot.networks.blindspot import Hole
 
-FORMAT = 3
+FORMAT = 4
 """The newest model format this version reads.
 
-A file has the lowest that can hold its model: 3 if every channel has a start of its
+A file has the lowest that can hold its model: 4 if its network sees its planes in units
+of their noise; 3 if every channel has a start of its
 own, or of a student or a teacher that answers otherwise than it was trained; 2 if
 channels go together or the noise is no plain camera's; else 1.
 """
@@ -208,6 +209,8 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 def _lowest_format(model: Model) -> int:
     """Return the lowest format that can hold the model."""
+    if model.settings.units == "noise":
+        return 4
     if model.is_student or model.answer == "mean":
         return 3
     if model.teacher.settings.starts > 1 or _answers_elsewhere(model):
@@ -228,8 +231,9 @@ def _facts(model: Model) -> dict[str, Any]:
     if model.settings.channels == 1:  # older versions know no such networks
         network.pop("channels")
         network.pop("covariance", None)
-    if network.get("starts") == 1:
-        del network["starts"]
+    for name, usual in (("starts", 1), ("units", "scale")):
+        if network.get(name) == usual:
+            del network[name]
     facts: dict[str, Any] = {"kind": "student" if model.is_student else "teacher"}
     if not model.is_student and _answers_elsewhere(model):
         facts["hole"] = list(model.result_hole)

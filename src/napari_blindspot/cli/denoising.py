@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from cyclopts import Parameter
 
@@ -119,7 +119,12 @@ def demo(
         Path, Parameter(help="Folder for the denoised stack and the picture.")
     ] = Path("demo"),
     quality: Annotated[
-        Quality, Parameter(help="Training time and network size.")
+        Quality,
+        Parameter(
+            help="Training time and network size.",
+            metavar="|".join(get_args(Quality)),
+            show_choices=False,
+        ),
     ] = "fast",
     overwrite: Overwrite = False,
     json: Json = False,

@@ -104,6 +104,8 @@ def _option(kind: type[Settings], name: str) -> inspect.Parameter:
         group=_GROUPS[_defining_class(kind, name)],
         negative=(),
         converter=_converter(field.annotation),
+        metavar=_metavar(field.annotation),
+        show_choices=False,
         show_default=_shown_default(field),
     )
     return inspect.Parameter(
@@ -126,6 +128,20 @@ def _converter(annotation: Any) -> Callable[[Any, Sequence[Token]], Any] | None:
     if any(float not in get_args(kind) for kind in tuples):
         return _whole_numbers_or_auto if Literal["auto"] in kinds else _whole_numbers
     return _whole_number if int in kinds else None
+
+
+def _metavar(annotation: Any) -> str | None:
+    """Return the words that may be typed, None where that is a kind of value.
+
+    Sizes stand for themselves beside the word that may take their place.
+    """
+    kinds = [annotation, *get_args(annotation)]
+    words = [w for kind in kinds if get_origin(kind) is Literal for w in get_args(kind)]
+    if not words:
+        return None
+    tuples = [kind for kind in kinds if get_origin(kind) is tuple]
+    sizes = [" ".join("INT" for _ in get_args(one)) for one in tuples]
+    return "|".join([*sizes, *words])
 
 
 def _whole_number(kind: Any, tokens: Sequence[Token]) -> int:

@@ -78,11 +78,17 @@ def preview(
 ) -> None:
     """Write one plane of a stack denoised as a picture.
 
+    Without --model and without a training time the start weights answer: a network
+    that has seen no stack but generated ones, told the noise of this one; with
+    --student tiny or small the shipped student, which answers fastest. With --quality,
+    --minutes or --steps a network is trained first. Where there is nothing to start
+    from (--start cold, --channels joint, weights that do not fit the stack) one is
+    trained with --quality fast.
+
     With --model no more of the stack is read than the picture needs, and a student
     answers fastest. Only what is measured first reads more: --noise-per-plane the
     middle of all planes, --fixed-pattern, --gain-map and --hole auto parts of some,
-    --student what its lessons show. Without --model a network is trained on the stack,
-    with --quality fast unless another training time is given.
+    --student what its lessons show.
 
     The picture is an 8-bit grey PNG, one pixel for each of the stack, that shows the
     very values of a full run. Black is the 0.5 % quantile of the denoised plane and

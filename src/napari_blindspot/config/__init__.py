@@ -19,6 +19,8 @@ from napari_blindspot.config.noise import FixedPattern as FixedPattern
 from napari_blindspot.config.noise import NoiseChoice as NoiseChoice
 from napari_blindspot.config.noise import NoiseSettings as NoiseSettings
 from napari_blindspot.config.objective import ObjectiveSettings, refuse_conflicts
+from napari_blindspot.config.opening import OpenSettings as OpenSettings
+from napari_blindspot.config.starting import StartChoice, refuse_start, refuse_untaught
 from napari_blindspot.config.students import StudentSize
 from napari_blindspot.config.tunable import LARGEST_HOLE as LARGEST_HOLE
 from napari_blindspot.config.tunable import (
@@ -38,24 +40,6 @@ OutputDtype = Literal["float32", "same"]
 BinBy = Literal["reference", "result"]
 
 
-class OpenSettings(Settings):
-    """How the input is read."""
-
-    axes: str | None = Field(
-        None,
-        description="Axes of the input out of TCZYX, e.g. ZYX; default: from the file.",
-    )
-    voxel_size: tuple[float, float, float] | None = Field(
-        None, description="Voxel size z y x in µm; default: from the file."
-    )
-    channel: int | str | None = Field(
-        None, description="Use this channel alone (index or name); default: all."
-    )
-    region: str | None = Field(
-        None, description="Use this region alone, e.g. 'z=10:40,y=0:512'."
-    )
-
-
 class BudgetSettings(Settings):
     """How much time training may take: exactly one of three."""
 
@@ -71,7 +55,10 @@ class BudgetSettings(Settings):
         description="Train for this many minutes at most.",
     )
     steps: int | None = Field(
-        None, ge=1, description="Train for this many steps at most."
+        None,
+        ge=0,
+        description="Train for this many steps at most; 0: answer from the start "
+        "weights alone.",
     )
 
     @model_validator(mode="after")
@@ -119,12 +106,19 @@ class TrainSettings(
         description="Axis whose neighbour planes help: z, t (movies) or none; auto "
         "takes z where there are several planes, else t.",
     )
+    start: StartChoice = Field(
+        "warm",
+        description="warm: weights that come with the package and fit most stacks; "
+        "cold: nothing; or the path of a model file, e.g. of the last stack from the "
+        "same microscope.",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of every random choice.")
 
     @model_validator(mode="after")
     def _objective_fits(self) -> Self:
         refuse_conflicts(self)
         refuse_tuned(self)
+        refuse_start(self)
         return self
 
 
@@ -140,14 +134,13 @@ class OutputSettings(Settings):
     overwrite: bool = Field(False, description="Replace an existing output.")
 
 
-class PredictSettings(
-    OpenSettings,
-    CameraSettings,
-    HoleSettings,
-    StrengthSettings,
-    OutputSettings,
-    DeviceSettings,
+class LookSettings(
+    OpenSettings, CameraSettings, HoleSettings, StrengthSettings, DeviceSettings
 ):
+    """Everything that decides about denoised values, and nothing about a file."""
+
+
+class PredictSettings(LookSettings, OutputSettings):
     """Everything that decides about the denoised output."""
 
 
@@ -170,6 +163,7 @@ class ModelChoice(TrainSettings, StudentChoice):
                 f"{', '.join(given)} cannot be given together with model: the model "
                 f"file brings its own; leave them out, or train without model"
             )
+        refuse_untaught(self)
         return self
 
 
@@ -188,8 +182,8 @@ class PreviewSettings(ModelChoice, StrengthSettings):
 
     channel: int | str | None = Field(
         None,
-        description="Show this channel (index or name); without model a network is "
-        "trained on it alone. Default: the first.",
+        description="Show this channel (index or name); without model the network is "
+        "for it alone. Default: the first.",
     )
     region: str | None = Field(
         None, description="Show this part of the plane alone, e.g. 'y=0:512,x=0:512'."
@@ -237,6 +231,19 @@ class DistillSettings(OpenSettings, CameraSettings, DeviceSettings):
                 f"steps={self.steps}); keep one of them"
             )
         return self
+
+
+class ShippedSettings(OpenSettings, NoiseSettings):
+    """Which shipped student is told the noise of a stack, and what is known of it."""
+
+    student: StudentSize | None = Field(
+        None, description="Size of the student; default: the smallest that is shipped."
+    )
+    context: Context = Field(
+        "auto",
+        description="Axis whose neighbour planes help: z, t (movies) or none; auto "
+        "takes z where there are several planes, else t.",
+    )
 
 
 class CompareSettings(OpenSettings):
@@ -298,6 +305,9 @@ class NetworkSettings(Settings):
         ``"diagonal"``.
     starts
         Channels that have a blind filter and scales of their own; 1: one for all.
+    units
+        What the U-Nets see and answer in: network units (``"scale"``), or units of
+        the noise (``"noise"``), in which all stacks look alike.
     """
 
     width: int = Field(32, ge=1)
@@ -309,6 +319,7 @@ class NetworkSettings(Settings):
     channels: int = Field(1, ge=1)
     covariance: Literal["full", "diagonal"] = "full"
     starts: int = Field(1, ge=1)
+    units: Literal["scale", "noise"] = "scale"
 
     @model_validator(mode="after")
     def _hole_has_a_centre(self) -> Self:

@@ -24,12 +24,18 @@ class StudentSettings(Settings):
         Neighbour planes on either side, those of its teacher.
     channels
         Channels that are seen and denoised together; 1 for one at a time.
+    units
+        What the U-Net sees and answers in, as of `config.NetworkSettings`.
+    starts
+        Channels that have a noise of their own; 1: one for all.
     """
 
     width: int = Field(16, ge=1)
     depth: int = Field(3, ge=1, le=6)
     context: int = Field(2, ge=0)
     channels: int = Field(1, ge=1)
+    units: Literal["scale", "noise"] = "scale"
+    starts: int = Field(1, ge=1)
 
     @property
     def stride(self) -> int:
@@ -45,8 +51,9 @@ class StudentRecipe(Settings):
     steps, minutes
         The budget: teaching ends at whichever is reached first.
     lessons
-        Crops whose answers the teachers give once, before the student learns; some of
-        them are kept back to tell when it has learnt enough.
+        Crops whose answers the teachers give once, before the student learns, as far as
+        memory holds them; some of them lie around held-out blocks and are kept back to
+        tell when it has learnt enough.
     crop, batch
         Side of a lesson in pixels, lessons per step.
     learning_rate

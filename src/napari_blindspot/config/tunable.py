@@ -65,6 +65,23 @@ def refuse_even(name: str, hole: object) -> None:
         )
 
 
+class GivenHole(Settings):
+    """A blind spot in three sizes, z y x."""
+
+    hole: HoleSizes
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hole_has_a_shape(cls, given: Any) -> Any:
+        refuse_shapeless("hole", given)
+        return given
+
+    @model_validator(mode="after")
+    def _hole_is_odd(self) -> Self:
+        refuse_even("hole", self.hole)
+        return self
+
+
 class HoleSettings(Settings):
     """The blind spot of the result."""
 
@@ -135,7 +152,7 @@ class TunableSettings(HoleSettings):
 class StudentChoice(Settings):
     """Whether a student does the work."""
 
-    student: StudentSize | Literal["none"] | None = Field(
+    student: Literal[StudentSize, "none"] | None = Field(
         None,
         description="Teach a small plain network what the trained one says and denoise "
         "with that, several times faster: tiny, small or full; none: the trained "

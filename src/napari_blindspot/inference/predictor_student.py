@@ -29,9 +29,9 @@ class StudentPredictor(Predictor):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         del noise, missing  # it learned from a teacher what to make of them
         with torch.inference_mode():
-            x, _ = self._input(t.reshape(len(t), -1, *t.shape[-2:]), channel)
+            x, kind = self._input(t.reshape(len(t), -1, *t.shape[-2:]), channel)
             with half_where_it_pays(self.device):
-                answer = self.network(x)
+                answer = self.network(x, kind)
             if answer.ndim == 4:
                 answer = answer.movedim(-1, 1)
             mean = np.ascontiguousarray(answer.float().cpu().numpy())

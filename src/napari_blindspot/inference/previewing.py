@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_blindspot.config import PredictSettings
+    from napari_blindspot.config import LookSettings
     from napari_blindspot.inference.predictor import Predictor
     from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.model import Model
@@ -98,7 +98,7 @@ class Previewer:
         self,
         model: Model,
         stack: Stack,
-        settings: PredictSettings,
+        settings: LookSettings,
         *,
         camera: CameraMaps | None = None,
         cancel: CancelToken | None = None,
@@ -249,7 +249,7 @@ class Previewer:
             )
 
 
-def _predictor(model: Model, settings: PredictSettings) -> Predictor:
+def _predictor(model: Model, settings: LookSettings) -> Predictor:
     return make_predictor(model, pick_device(settings.device), settings.strength)
 
 

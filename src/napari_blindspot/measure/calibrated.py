@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.stack import Stack
 
+    Measured = tuple[tuple[Channel, ...], list[Correction]]
+
 
 def measure_corrected(
     stacks: Sequence[Stack],
     settings: NoiseSettings,
     camera: CameraMaps | None = None,
-) -> tuple[tuple[Channel, ...], list[Correction]]:
+) -> Measured:
     """Correct stacks for their camera and measure what is left.
 
     Parameters

@@ -17,7 +17,7 @@ from torch.nn import functional
 from napari_blindspot.networks.student import RADIUS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from torch import nn
 
@@ -28,22 +28,25 @@ _LEAST_UNIT = 1e-6
 _ROWS = 50_000  # voxels of a batch that the linear fit uses
 
 
-def distance(answer: Tensor, teachers: Tensor) -> Tensor:
+def distance(answer: Tensor, teachers: Tensor, weight: Tensor) -> Tensor:
     """Return the sum over teachers of the mean absolute distance, a scalar.
 
     Parameters
     ----------
     answer
-        (N, …) of the student.
+        (N, S, S) of the student; of several channels (N, S, S, C).
     teachers
         (K, N, …) of the teachers.
+    weight
+        (N, S, S), 1 where a voxel counts, else 0.
     """
-    return (answer - teachers).abs().flatten(1).mean(1).sum()
+    apart = (answer - teachers).abs().sum(0)
+    if apart.ndim > weight.ndim:
+        apart = apart.mean(-1)
+    return (apart * weight).sum() / weight.sum().clamp(min=1)
 
 
-def fit_linear(
-    student: StudentNetwork, lessons: Iterable[tuple[Tensor, Tensor]]
-) -> None:
+def fit_linear(student: StudentNetwork, lessons: Iterable[Sequence[Tensor]]) -> None:
     """Set the student's linear filter to the one nearest to the teachers.
 
     Parameters
@@ -51,8 +54,9 @@ def fit_linear(
     student
         On the CPU; its `kernel` and `unit` are set in place.
     lessons
-        Batches of planes (N, maps, S, S) and teachers (K, N, S, S), or
-        (K, N, S, S, C) of several channels.
+        Batches of planes (N, maps, S, S), teachers (K, N, S, S), or (K, N, S, S, C) of
+        several channels, and weight (N, S, S), 1 where a voxel counts; what comes
+        after them is not looked at.
     """
     channels, maps, size, _ = student.kernel.shape
     taps = maps * size * size
@@ -60,8 +64,9 @@ def fit_linear(
     right = torch.zeros(taps, channels, dtype=torch.float64)
     squares = torch.zeros(channels, dtype=torch.float64)
     count = 0
-    for planes, teachers in lessons:
-        seen, told = _neighbourhoods(planes, teachers, size)
+    for lesson in lessons:
+        planes, teachers, weight, *_ = lesson
+        seen, told = _neighbourhoods(planes, teachers, weight, size)
         normal += seen.T @ seen
         right += seen.T @ told
         squares += (told**2).sum(0)
@@ -78,7 +83,7 @@ def fit_linear(
 
 
 def _neighbourhoods(
-    planes: Tensor, teachers: Tensor, size: int
+    planes: Tensor, teachers: Tensor, weight: Tensor, size: int
 ) -> tuple[Tensor, Tensor]:
     """Return the taps around some voxels, (n, taps), and the mean teacher, (n, C)."""
     height, width = planes.shape[-2:]
@@ -88,8 +93,9 @@ def _neighbourhoods(
     inner = torch.zeros(height, width, dtype=torch.bool)
     inner[RADIUS:-RADIUS, RADIUS:-RADIUS] = True
     inside = inner.flatten()
-    seen = seen[..., inside].transpose(1, 2).flatten(0, 1)
-    told = told[:, inside].flatten(0, 1)
+    counts = weight.flatten(1)[:, inside].flatten() > 0
+    seen = seen[..., inside].transpose(1, 2).flatten(0, 1)[counts]
+    told = told[:, inside].flatten(0, 1)[counts]
     step = max(1, len(seen) // _ROWS)
     return seen[::step].double(), told[::step].double()
 

@@ -58,8 +58,12 @@ def fit_start(
     visible = network.start.visible(network.settings.hole)[0].cpu()
     masks = [mask * visible for mask in ring_masks(context)]
     masks = [mask for mask in masks if mask.sum() > 0]
-    sums, seen, voxels = Sums.zeros(len(masks)), 0.0, 0
+    in_noise = network.eyes is not None
+    sums, seen, voxels = Sums.zeros(len(masks), in_noise=in_noise), 0.0, 0
     for planes, target, noise in crops:
+        if network.eyes is not None and seen == 0:
+            a, b, floor = (float(p.mean()) for p in (noise.a, noise.b, noise.floor))
+            network.eyes.fit(a, b, floor, kind)
         seen += float(target.sum())
         if not masks:
             continue
@@ -95,9 +99,11 @@ class Sums:
     normal, right
         Sums of products of (ring_j − r) with each other and with y − r, over n.
     plain
-        Sums of products of (ring_0 − r, …, y − r), not weighted.
+        Sums of products of (ring_0 − r, …, y − r), not weighted, or over n.
+    in_noise
+        Whether `plain` is over n.
     noise
-        Sum of the noise variance.
+        Sum of the noise variance, or of ones: over n.
     voxels
         How many.
     """
@@ -105,14 +111,15 @@ class Sums:
     normal: NDArray[np.float64]
     right: NDArray[np.float64]
     plain: NDArray[np.float64]
+    in_noise: bool = False
     noise: float = 0.0
     voxels: int = 0
 
     @classmethod
-    def zeros(cls, rings: int) -> Sums:
+    def zeros(cls, rings: int, *, in_noise: bool = False) -> Sums:
         """Start with nothing."""
-        square = np.zeros((rings, rings))
-        return cls(square, np.zeros(rings), np.zeros((rings + 1, rings + 1)))
+        square, both = np.zeros((rings, rings)), np.zeros((rings + 1, rings + 1))
+        return cls(square, np.zeros(rings), both, in_noise)
 
     def add(
         self,
@@ -135,8 +142,9 @@ class Sums:
         self.normal += left @ design
         self.right += left @ (y - reference)
         both = np.column_stack([design, y - reference])
-        self.plain += both.T @ both
-        self.noise += float(noise.sum())
+        per = noise if self.in_noise else np.ones_like(noise)
+        self.plain += (both / per[:, None]).T @ both
+        self.noise += float((noise / per).sum())
         self.voxels += len(y)
         return self.voxels
 
@@ -154,7 +162,7 @@ class Sums:
         return weights
 
     def squares(self, weights: NDArray[np.float64]) -> float:
-        """Return the mean of (y − Σ w·ring)², for weights that sum to one."""
+        """Return the mean of (y − Σ w·ring)², or of that over n; weights sum to one."""
         side = np.append(-weights, 1.0)
         return float(side @ self.plain @ side) / self.voxels
 
@@ -196,10 +204,12 @@ def ring_masks(context: int) -> list[Tensor]:
 def ring_means(planes: Tensor, masks: list[Tensor]) -> Tensor:
     """Return the mean over every ring around every pixel, (N, rings, S, S)."""
     kernels = torch.stack([mask / mask.sum() for mask in masks])
-    parts = []
-    for kernel in kernels:
-        used = kernel.flatten(1).any(1)  # most rings lie in one or two planes
-        parts.append(
-            functional.conv2d(planes[:, used], kernel[None, used], padding=RADIUS)
-        )
-    return torch.cat(parts, dim=1)
+    means = planes.new_zeros(len(planes), len(masks), *planes.shape[-2:])
+    for plane in range(planes.shape[1]):
+        # Most rings lie in one or two planes; those of a plane go together.
+        here = kernels[:, plane].flatten(1).any(1)
+        if here.any():
+            means[:, here] += functional.conv2d(
+                planes[:, plane, None], kernels[here, plane, None], padding=RADIUS
+            )
+    return means

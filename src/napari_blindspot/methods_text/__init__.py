@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.methods_text.network import answer, learnt
+from napari_blindspot.methods_text.start import answers_at_once
 from napari_blindspot.methods_text.words import (
     listed,
     part,
@@ -108,7 +109,7 @@ def _written(provenance: Facts) -> Iterator[str]:
     whose = answer(provenance)
     if not whose:
         return
-    if part(model, "distillation"):
+    if part(model, "distillation") or answers_at_once(model):
         whose = "student"
     types = {
         "float32": " as float32",

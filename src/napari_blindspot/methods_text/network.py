@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING
 
 from napari_blindspot.methods import METHODS
 from napari_blindspot.methods_text.noise import noise_sentences, residual_sentences
+from napari_blindspot.methods_text.start import (
+    answers_at_once,
+    at_once_sentences,
+    start_sentences,
+)
 from napari_blindspot.methods_text.words import (
     box,
     listed,
@@ -43,7 +48,9 @@ def learnt(facts: Facts, model: Facts, told_version: str) -> Iterator[str]:
         Version of the software that was named before.
     """
     teacher = part(model, "teacher")
-    if teacher:
+    if answers_at_once(model):
+        yield from at_once_sentences(facts, model)
+    elif teacher:
         yield from _taught({**facts, **teacher}, model, told_version)
         yield from _student(facts, model, answer({**facts, **teacher}))
     else:
@@ -150,6 +157,14 @@ def _training(model: Facts, told_version: str) -> Iterator[str]:
     software = software_words(model)
     told = not software or text(model, "version") == told_version
     by = "" if told else f" with {software}"
+    yield from start_sentences(part(model, "start"))
+    if training.get("steps") == 0:
+        if sources:
+            yield (
+                f"Without any training step, its linear filter alone was fitted to "
+                f"{listed(sources)}{by}."
+            )
+        return
     if sources:
         yield f"It was trained without clean images on {listed(sources)}{by}."
     if isinstance(training.get("steps"), int):

@@ -13,7 +13,9 @@ The centre plane is seen through four half-planes, the neighbour planes whole; i
 
 ``unit`` is the spread of the noisy values around the filter's answer, ``spread`` that
 of the clean ones: both are measured (`methods.start`), so that one learning rate fits
-every noise level.
+every noise level. With `NetworkSettings.units` the U-Nets see every plane in units of
+its noise (`networks.stabiliser`), and both spreads are times the noise at the filter's
+answer, so that one set of weights fits every stack.
 
 Several channels of a plane may go through it together, next to each other in the
 input. Nothing of a pixel is seen then, in no channel, and the answer is a mean vector
@@ -37,6 +39,7 @@ from napari_blindspot.networks.halfplane import (
 )
 from napari_blindspot.networks.plain import PlainUNet
 from napari_blindspot.networks.precision import full_precision
+from napari_blindspot.networks.stabiliser import Stabiliser
 from napari_blindspot.networks.unet import LEAK, initialise
 
 if TYPE_CHECKING:
@@ -104,6 +107,7 @@ class BlindSpotNetwork(nn.Module):
             else None
         )
         self.start = BlindFilter(context, channels, settings.starts)
+        self.eyes = Stabiliser(settings.starts) if settings.units == "noise" else None
         seen = 4 * self.halfplane.out_channels + channels
         if self.neighbour is not None:
             seen += self.neighbour.out_channels
@@ -117,8 +121,12 @@ class BlindSpotNetwork(nn.Module):
         spread, unit = _first_scales(settings)
         self.register_buffer("spread", spread)
         self.register_buffer("unit", unit)
+        self.forget()
+
+    def forget(self) -> None:
+        """Draw all weights anew; the first answer is the blind filter's."""
         initialise(self)
-        nn.init.zeros_(self.last.weight)  # the first answer is the blind filter's
+        nn.init.zeros_(self.last.weight)
 
     def wake(self) -> None:
         """Let the branches have a small say before training.
@@ -204,8 +212,9 @@ class BlindSpotNetwork(nn.Module):
             kind = None
         elif kind is None:
             kind = torch.zeros(len(planes), dtype=torch.long, device=planes.device)
-        padded = pad_high(planes, self.stride)
-        looked, around = self._looked(padded), self._neighbours(padded)
+        seen = planes if self.eyes is None else self.eyes(planes, kind)
+        padded = pad_high(seen, self.stride)
+        looked, around = self._looked(padded), self._neighbours(padded, holes[0])
         return [
             self._answer(planes, [*_past(looked, hole), *around], hole, kind)
             for hole in holes
@@ -228,13 +237,18 @@ class BlindSpotNetwork(nn.Module):
         height, width = planes.shape[-2:]
         start = self.start(planes, hole, kind)
         maps = [one[..., :height, :width] for one in maps]
-        hidden = self.head(torch.cat([*maps, start.to(maps[0].dtype)], dim=1))
+        seen = start if self.eyes is None else self.eyes(start, kind)
+        hidden = self.head(torch.cat([*maps, seen.to(maps[0].dtype)], dim=1))
         return self._finish(hidden, start, kind)
 
-    def _neighbours(self, planes: Tensor) -> list[Tensor]:
+    def _neighbours(self, planes: Tensor, hole: Hole) -> list[Tensor]:
         """Look at the neighbour planes, whole."""
         if self.neighbour is None:
             return []
+        if self.eyes is not None and hole[0] // 2 >= self.settings.context:
+            # Nothing to see says nothing, so a network without neighbours is the same.
+            n, _, height, width = planes.shape
+            return [planes.new_zeros(n, self.neighbour.out_channels, height, width)]
         below, above = planes[:, : self._centre.start], planes[:, self._centre.stop :]
         return [self.neighbour(torch.cat([below, above], dim=1))]
 
@@ -245,6 +259,9 @@ class BlindSpotNetwork(nn.Module):
             if self.settings.channels > 1:
                 return self._finish_jointly(out, start)
             unit, spread = (_of_kind(one, kind) for one in (self.unit, self.spread))
+            if self.eyes is not None:
+                noise = self.eyes.spread(start[:, 0], kind)
+                unit, spread = noise * unit, noise * spread
             mean = start[:, 0] + unit * out[:, 0]
             variance = spread**2 * functional.softplus(out[:, 1])
         return Prior(mean, variance + _LEAST_VARIANCE)

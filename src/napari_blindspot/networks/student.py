@@ -6,6 +6,9 @@ teacher's answers, is where it starts from; the U-Net learns the rest::
 
     centre plane and its neighbours ──┬──► linear filter ────────┐
                                       └──► plain U-Net ──► 1×1 ──┴─► clean plane
+
+With ``units="noise"`` all of it works in units of the noise (`networks.stabiliser`),
+and the answer is brought back to network units.
 """
 
 from __future__ import annotations
@@ -19,10 +22,12 @@ from torch.nn import functional
 from napari_blindspot.networks.blindspot import pad_high
 from napari_blindspot.networks.plain import PlainUNet
 from napari_blindspot.networks.precision import full_precision
+from napari_blindspot.networks.stabiliser import Stabiliser
 from napari_blindspot.networks.unet import initialise, lateral_reach
 
 if TYPE_CHECKING:
     from napari_blindspot.config.students import StudentSettings
+    from napari_blindspot.noise.likelihood import Likelihood
 
 RADIUS = 2
 
@@ -53,6 +58,7 @@ class StudentNetwork(nn.Module):
             kernel[channel, own, RADIUS, RADIUS] = 1
         self.register_buffer("kernel", kernel)
         self.register_buffer("unit", torch.ones(()))
+        self.eyes = Stabiliser(settings.starts) if settings.units == "noise" else None
         self.unet = PlainUNet(maps, settings.width, settings.depth)
         self.last = nn.Conv2d(self.unet.out_channels, channels, 1)
         initialise(self)
@@ -63,6 +69,15 @@ class StudentNetwork(nn.Module):
         """Tiles and crops come in multiples of this many pixels."""
         return int(2**self.settings.depth)
 
+    def take_noise(self, noise: Likelihood, kind: int = 0) -> None:
+        """Learn which noise a channel has, in network units; numbers, not maps.
+
+        Without effect where the network does not see its planes in units of the noise.
+        """
+        if self.eyes is not None:
+            a, b, floor = (float(p) for p in (noise.a, noise.b, noise.floor))
+            self.eyes.fit(a, b, floor, kind)
+
     def halo(self) -> int:
         """Return how many pixels around a tile its answer depends on."""
         return max(lateral_reach(self.settings.depth), RADIUS)
@@ -71,7 +86,7 @@ class StudentNetwork(nn.Module):
         """Return the centre plane out of the input, in the shape of the answer."""
         return self._by_channel(planes[:, self._centre])
 
-    def forward(self, planes: Tensor) -> Tensor:
+    def forward(self, planes: Tensor, kind: Tensor | None = None) -> Tensor:
         """Clean the centre plane.
 
         Parameters
@@ -80,6 +95,9 @@ class StudentNetwork(nn.Module):
             (N, 2·context + 1, Y, X) in network units, the centre plane in the middle;
             of several channels (N, (2·context + 1)·channels, Y, X), all channels of a
             plane next to each other.
+        kind
+            (N,) int64, which channel every image is of, where each has a noise of its
+            own; default: the first.
 
         Returns
         -------
@@ -87,13 +105,28 @@ class StudentNetwork(nn.Module):
             (N, Y, X) float32, or (N, Y, X, C) of several channels.
         """
         height, width = planes.shape[-2:]
+        if self.eyes is not None:
+            kind = _kinds(planes, self.settings.starts, kind)
+            planes = self.eyes(planes.float(), kind)
         hidden = self.unet(pad_high(planes, self.stride))[..., :height, :width]
         with full_precision(hidden):
             weight = self.last.weight
             said = functional.conv2d(hidden.to(weight.dtype), weight, self.last.bias)
             framed = functional.pad(planes.to(weight.dtype), [RADIUS] * 4, "replicate")
             start = functional.conv2d(framed, self.kernel)
-        return self._by_channel(start + self.unit * said)
+        answer = start + self.unit * said
+        if self.eyes is not None:
+            answer = self.eyes.inverse(answer, kind)
+        return self._by_channel(answer)
 
     def _by_channel(self, maps: Tensor) -> Tensor:
         return maps[:, 0] if self.settings.channels == 1 else maps.movedim(1, -1)
+
+
+def _kinds(planes: Tensor, starts: int, kind: Tensor | None) -> Tensor | None:
+    """Return which channel every image is of, None where all are alike."""
+    if starts == 1:
+        return None
+    if kind is None:
+        return torch.zeros(len(planes), dtype=torch.long, device=planes.device)
+    return kind

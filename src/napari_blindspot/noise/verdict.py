@@ -43,6 +43,7 @@ _NO_LINE = (
 _TOO_LITTLE, _TOO_MUCH = 1.08, 0.85  # measured over modelled noise variance
 _PART = 0.1  # of the voxels: what is wrong in fewer of them is not worth a fall-back
 _SURE = 3.0  # standard errors
+_PARTS = 4  # of the intensities
 _CHANCE = 2.5  # standard errors of a bin that its tenth highest may be off by
 _LEAST_MODELLED = 0.05  # of the median noise: pure photon noise has none in the dark
 _MOST_RESIDUAL = 1.3
@@ -111,10 +112,10 @@ def judge_noise(
             float("nan"),
             float("nan"),
         )
-    residual, error = _held_out_variance(seen)
+    residual, error = held_out_variance(seen)
     ratio, weight = _measured_ratio(model, points)
     if ratio.size == 0:
-        return _by_residual(residual, error, None)
+        return _by_residual(seen, residual, error, None)
     least, most = _weighted_quantiles(ratio, weight, [_PART, 1 - _PART])
     chance = _CHANCE * math.sqrt(2 * SHARED / float(np.median(weight)))
     if most > max(_TOO_LITTLE, 1 + chance):
@@ -140,7 +141,7 @@ def judge_noise(
             least,
             "",
         )
-    return _by_residual(residual, error, most)
+    return _by_residual(seen, residual, error, most)
 
 
 def without_fallback(verdict: Verdict) -> Verdict:
@@ -184,7 +185,21 @@ def _words(over: float) -> str:
     return f"about {over:.0%}" if over < 10 else "more than tenfold"
 
 
-def _by_residual(residual: float, error: float, measured: float | None) -> Verdict:
+def _by_residual(
+    seen: Residuals, residual: float, error: float, measured: float | None
+) -> Verdict:
+    if is_short_in_part(seen, residual):
+        return Verdict(
+            False,
+            f"held-out voxels scatter {1 - residual:.0%} less than the noise model "
+            f"says, but not at every intensity: there the noise is smaller (a "
+            f"background that zero cuts, compressed or filtered data?), detail may "
+            f"have been taken for noise and the uncertainty is too large; choose a "
+            f"region with signal, or give the camera's values.",
+            residual,
+            error,
+            measured,
+        )
     if residual < LEAST_RESIDUAL:
         return Verdict(
             False,
@@ -210,12 +225,32 @@ def _by_residual(residual: float, error: float, measured: float | None) -> Verdi
     return Verdict(True, "noise model fits.", residual, error, measured)
 
 
-def _held_out_variance(seen: Residuals) -> tuple[float, float]:
-    """Return the mean of (y − μ)² / (v + n) over held-out voxels and its error."""
+def held_out_variance(seen: Residuals) -> tuple[float, float]:
+    """Return the mean of (y − μ)² / (v + n) over held-out voxels and its error.
+
+    Over all voxels where none was held out.
+    """
     chosen = seen.held_out if seen.held_out.any() else np.ones_like(seen.held_out)
     total = (seen.variance + seen.noise)[chosen]
     ratio = seen.squares[chosen] / total
     return float(ratio.mean()), float(ratio.std() / ratio.size**0.5)
+
+
+def scatter_where_most(seen: Residuals) -> float:
+    """Return the mean of (y − μ)² / (v + n) in the quarter of μ where it is largest.
+
+    Over all voxels, because a quarter of the held-out ones may be few. Noise that
+    neighbours share lacks scatter at every intensity; where zero cuts the noise of a
+    dark background, scatter is missing in the dark alone.
+    """
+    ratio = seen.squares / (seen.variance + seen.noise)
+    order = np.argsort(seen.mean, kind="stable")
+    return max(float(ratio[part].mean()) for part in np.array_split(order, _PARTS))
+
+
+def is_short_in_part(seen: Residuals, residual: float) -> bool:
+    """Return whether scatter is missing, but not at every intensity."""
+    return residual < LEAST_RESIDUAL <= scatter_where_most(seen)
 
 
 def _measured_ratio(

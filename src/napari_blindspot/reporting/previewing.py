@@ -8,8 +8,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.config import PredictSettings
-from napari_blindspot.errors import InputError
-from napari_blindspot.facts import other_correction
+from napari_blindspot.errors import InputError, ModelFileError
+from napari_blindspot.facts import other_correction, student_of
 from napari_blindspot.inference.previewing import Place, Previewer, place_of
 from napari_blindspot.io import open_stack
 from napari_blindspot.io.new_file import check_new_file, write_new_file
@@ -19,6 +19,7 @@ from napari_blindspot.measure.camera_maps import read_camera
 from napari_blindspot.methods import get_method
 from napari_blindspot.progress import CancelToken, Job, Progress
 from napari_blindspot.reporting.pictures import grey_limits, planes_in_a_row
+from napari_blindspot.training.at_once import shipped_may_answer, student_at_once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from napari_blindspot.stack import Stack
 
 _KIND = "picture"
-_QUICK = "fast"  # a preview is not worth the training time of a result
+_QUICK = "fast"  # where there are no start weights: a preview is not a result
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Preview:
         Blind spot (z, y, x) behind which it answered; None of a student.
     student
         Size of the student, None without one.
+    start
+        Start weights that answered before any training; None of a trained network.
     strength
         Part of the denoising that is shown.
     seconds
@@ -70,6 +73,7 @@ class Preview:
     method: str
     hole: tuple[int, int, int] | None
     student: str | None
+    start: str | None
     strength: float
     seconds: float
 
@@ -95,7 +99,8 @@ def preview_job(
     out
         ``.png`` file.
     settings
-        Which plane, and which model; without a budget one is trained quickly.
+        Which plane, and which model; without a model and a budget the start weights
+        answer, and where there are none for the stack, a network is trained quickly.
     cancel
         Asked in training and between batches.
     overwrite
@@ -121,7 +126,7 @@ def preview_job(
     stack, place, shown = _opened(source, settings)
     yield from tell(stack)
     camera = _camera(settings)
-    model = yield from model_of(stack, _with_budget(settings), camera, cancel)
+    model = yield from _model(stack, settings, camera, cancel)
     wanted = PredictSettings(**settings.model_dump(include=_SHARED))
     if differs := other_correction(model, wanted):
         yield Progress("open", 1, 1, "steps", differs)
@@ -189,11 +194,52 @@ def _camera(settings: PreviewSettings) -> CameraMaps:
     return read_camera(settings.model_copy(update=opened))
 
 
-def _with_budget(settings: PreviewSettings) -> PreviewSettings:
+def _model(
+    stack: Stack, settings: PreviewSettings, camera: CameraMaps, cancel: CancelToken
+) -> Job[Model]:
+    """Return the model that answers; without a budget that of the start weights."""
     given = (settings.model, settings.quality, settings.minutes, settings.steps)
     if any(value is not None for value in given):
-        return settings
-    return settings.model_copy(update={"quality": _QUICK})
+        return (yield from model_of(stack, settings, camera, cancel))
+    if _may_start(settings):
+        try:
+            model = yield from _at_once(stack, settings, camera, cancel)
+        except ModelFileError as error:
+            yield Progress("open", 1, 1, "steps", f"A network is trained: {error}")
+        else:
+            if _is_started(model):
+                return model
+    quick = settings.model_copy(update={"quality": _QUICK})
+    return (yield from model_of(stack, quick, camera, cancel))
+
+
+def _at_once(
+    stack: Stack, settings: PreviewSettings, camera: CameraMaps, cancel: CancelToken
+) -> Job[Model]:
+    """Return the shipped student that is asked for, or else the teacher at no step."""
+    size = settings.student
+    if size is None or size == "none":
+        now = settings.model_copy(update={"steps": 0})
+        return (yield from model_of(stack, now, camera, cancel))
+    yield Progress("noise", 0, 1, "steps", "Estimating the noise")
+    return student_at_once(stack, settings, camera, size, context=settings.context)
+
+
+def _may_start(settings: PreviewSettings) -> bool:
+    """Return whether the start weights can do what is asked for.
+
+    Where the shipped student may not answer, or a model of the user's is the start,
+    one is taught.
+    """
+    if settings.start == "cold" or settings.channels == "joint":
+        return False
+    own = settings.start == "warm" and shipped_may_answer(settings)
+    return own or settings.student in (None, "none")
+
+
+def _is_started(model: Model) -> bool:
+    """Return whether start weights answer, rather than the blind filter alone."""
+    return bool(model.provenance["start"].get("used", model.is_student))
 
 
 def _noisy(stack: Stack, place: Place) -> NDArray[Any]:
@@ -211,6 +257,13 @@ def _write(
     planes_in_a_row(planes, limits).save(content, "PNG")
     write_new_file(out, content.getvalue(), _KIND, overwrite=overwrite)
     return limits
+
+
+def _start_of(model: Model) -> str | None:
+    """Return the start weights that nothing was added to, None otherwise."""
+    known = model.provenance
+    trained = known.get("training", {}).get("steps", 0) or "distillation" in known
+    return None if trained else known.get("start", {}).get("name")
 
 
 def _said(
@@ -231,7 +284,8 @@ def _said(
         limits=limits,
         method=model.method,
         hole=None if model.is_student else model.result_hole,
-        student=model.provenance.get("distillation", {}).get("student"),
+        student=student_of(model),
+        start=_start_of(model),
         strength=strength,
         seconds=seconds,
     )

@@ -15,6 +15,7 @@ from napari_blindspot.noise.recalibration import UNCHANGED, Recalibration, recal
 from napari_blindspot.noise.verdict import (
     LEAST_VOXELS,
     PRIOR_MEAN,
+    is_short_in_part,
     judge_noise,
     noise_shortfall,
     without_fallback,
@@ -127,9 +128,9 @@ def _with_whiteness(verdict: Verdict, found: Inspected, hole: Hole) -> Verdict:
     """Add what the residual's correlation says, where it says something.
 
     Behind a larger hole the noise that neighbours share is still in the residual, as it
-    should be.
+    should be; and where scatter is missing in the dark alone, no larger hole helps.
     """
-    if max(hole) > 1:
+    if max(hole) > 1 or is_short_in_part(found.residuals, verdict.residual):
         return verdict
     if found.correlation is None or found.correlation.verdict in ("white", "unknown"):
         return verdict

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import cycle
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,21 +12,28 @@ import torch
 from napari_blindspot.config import Recipe
 from napari_blindspot.config.students import WIDTHS, StudentSettings, student_recipe
 from napari_blindspot.device import cpu_threads, pick_device
+from napari_blindspot.errors import ModelFileError
 from napari_blindspot.facts import student_facts
 from napari_blindspot.inference.matching import match_channels, series_for
 from napari_blindspot.inference.predictor_student import make_predictor
 from napari_blindspot.measure.camera_maps import read_camera
+from napari_blindspot.measure.channels import measure_saturation
 from napari_blindspot.measure.correction import correct
 from napari_blindspot.measure.fields import noise_fields
 from napari_blindspot.methods.distillation import inherit
 from napari_blindspot.networks.student import StudentNetwork
+from napari_blindspot.noise.likelihood import mapped
 from napari_blindspot.progress import Progress
+from napari_blindspot.starts.adapt import load_start
+from napari_blindspot.starts.shipped import read_weights, shipped_for
 from napari_blindspot.training.sampling import Source
 from napari_blindspot.training.sampling_joint import make_sampler
 from napari_blindspot.training.teaching import Lessons, teach
 
 if TYPE_CHECKING:
-    from napari_blindspot.config import DistillSettings
+    from collections.abc import Iterable, Mapping
+
+    from napari_blindspot.config import DistillSettings, NetworkSettings
     from napari_blindspot.config.students import StudentRecipe, StudentSize
     from napari_blindspot.inference.predictor import Predictor
     from napari_blindspot.measure.camera_maps import CameraMaps
@@ -32,11 +41,17 @@ if TYPE_CHECKING:
     from napari_blindspot.networks.blindspot import BlindSpotNetwork, Hole
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.stack import Stack
-    from napari_blindspot.training.sampling import CropSampler
+    from napari_blindspot.training.sampling import Batch, CropSampler
 
 SIZES = (0, 1, 3, 5, 7, 9, 11)
 """Holes of the teachers for noise that neighbours share (Chen et al. 2024)."""
 
+LESSON_BYTES = 2**30
+"""Most that lessons and answers take in memory; where they would take more, there are
+fewer of them. While they are joined they take twice as much."""
+
+_KEPT_BACK = 0.125  # of the lessons
+_LEAST_LESSONS = 4
 _DEPTH = 3  # of small students: what they see is enough for what a stack shows
 
 
@@ -48,18 +63,28 @@ def distill(
     camera: CameraMaps | None = None,
 ) -> Job[Model]:
     """Teach a student what a teacher says of a stack that is open already."""
-    teacher = model.teacher
     device = pick_device(settings.device)
     model = match_channels(model, stack)
     recipe = _budget(student_recipe(device.type), settings)
     with cpu_threads(settings, device) as threads:
-        lessons = yield from make_lessons(
+        lessons, kept_back = yield from make_lessons(
             model, stack, settings, recipe, device, cancel, camera
         )
+        asked = len(lessons) + len(kept_back)
+        recipe = recipe.model_copy(update={"lessons": asked})
         torch.manual_seed(settings.seed)
-        student = make_student(teacher, settings.student)
+        pupil = first_student(model, settings.student)
+        if pupil.sentence:
+            yield Progress("distill", 0, 100, "%", pupil.sentence)
         taught = yield from teach(
-            student, lessons, recipe, device=device, seed=settings.seed, cancel=cancel
+            pupil.network,
+            lessons,
+            kept_back,
+            recipe,
+            device=device,
+            seed=settings.seed,
+            cancel=cancel,
+            warm=pupil.start is not None,
         )
     return replace(
         model,
@@ -75,6 +100,7 @@ def distill(
             stack,
             str(device),
             threads,
+            pupil.start,
         ),
     )
 
@@ -87,7 +113,7 @@ def make_lessons(
     device: torch.device,
     cancel: CancelToken,
     camera: CameraMaps | None = None,
-) -> Job[Lessons]:
+) -> Job[tuple[Lessons, Lessons]]:
     """Ask a teacher on crops of a stack, behind all of its holes.
 
     Parameters
@@ -106,6 +132,12 @@ def make_lessons(
         Asked before every batch.
     camera
         What `read_camera` read for the settings; default: it is read now.
+
+    Returns
+    -------
+    Lessons, Lessons
+        Those to learn from, and those that are kept back. The latter are crops around
+        held-out blocks, and no voxel counts in both.
     """
     camera = read_camera(settings) if camera is None else camera
     sampler = _sampler(model, stack, settings, camera, recipe, cancel)
@@ -126,6 +158,60 @@ def holes_of(model: Model) -> tuple[Hole, ...]:
     sizes = [size for size in SIZES if size <= max(y, x) + 2]
     found = ((z, min(size, y + 2), min(size, x + 2)) for size in sizes)
     return tuple(dict.fromkeys(found))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pupil:
+    """A student before its first lesson.
+
+    Parameters
+    ----------
+    network
+        On the CPU.
+    start
+        About the shipped weights that it has, for the provenance; None: it has some of
+        its teacher's instead.
+    sentence
+        For the user, where shipped weights could not be read.
+    """
+
+    network: StudentNetwork
+    start: Mapping[str, Any] | None = None
+    sentence: str = ""
+
+
+def first_student(model: Model, size: StudentSize) -> Pupil:
+    """Return the student of a teacher, with shipped weights where there are any.
+
+    They are for teachers that see their planes in units of the noise, and not where
+    the shipped weights of the teacher's own size were no use on the stack.
+
+    Parameters
+    ----------
+    model
+        The teacher; where it sees in units of the noise, the student takes them over.
+    size
+        Size of the student.
+    """
+    eyes, cold = model.teacher.eyes, make_student(model.teacher, size)
+    used = model.provenance.get("start", {}).get("used", True)
+    if eyes is None or not used:
+        return Pupil(cold)
+    in_noise = {"units": "noise", "starts": model.teacher.settings.starts}
+    student = StudentNetwork(cold.settings.model_copy(update=in_noise))
+    try:
+        shipped = shipped_for(student.settings)
+        if shipped is None:
+            return Pupil(cold)
+        weights = read_weights(shipped)
+    except ModelFileError as error:
+        told = str(error).rstrip(".")
+        return Pupil(cold, sentence=f"The student starts cold: {told}")
+    load_start(student, weights, shipped.network["context"])
+    assert student.eyes is not None
+    # The noise of the average pixel; that of the model is of the quietest.
+    student.eyes.load_state_dict(eyes.state_dict())
+    return Pupil(student, shipped.as_dict())
 
 
 def make_student(teacher: BlindSpotNetwork, size: StudentSize) -> StudentNetwork:
@@ -169,8 +255,9 @@ def _sampler(
         cancel,
         per_plane=settings.noise_per_plane,
     )
+    saturation = correction.saturation(measure_saturation([stack]))
     sources = [
-        Source(one, model.scales[one.channel], field)
+        Source(one, model.scales[one.channel], field, saturation[one.channel])
         for one, field in zip(series, fields, strict=True)
     ]
     crops = Recipe(network=model.teacher.settings, crop=recipe.crop, batch=recipe.batch)
@@ -183,28 +270,78 @@ def _ask(
     holes: tuple[Hole, ...],
     recipe: StudentRecipe,
     cancel: CancelToken,
-) -> Job[Lessons]:
+) -> Job[tuple[Lessons, Lessons]]:
     """Have the teachers answer on crops, channel by channel."""
     channels = sorted({source.series.channel for source in sampler.sources})
     if predictor.model.settings.channels > 1:
         channels = [0]
-    planes, answers = [], []
-    for index in range(-(-recipe.lessons // recipe.batch)):
-        cancel.raise_if_cancelled()
-        channel = channels[index % len(channels)]
-        own = sampler if len(channels) == 1 else sampler.of_channel(channel)
-        batch = own.draw()
-        planes.append(torch.from_numpy(batch.maps))
-        answers.append(
-            predictor.answers(batch.maps, batch.likelihood, channel, holes).cpu()
-        )
-        yield Progress(
-            "distill", 0, 100, "%", "Asking the teacher" if index == 0 else ""
-        )
+    samplers = [
+        sampler if len(channels) == 1 else sampler.of_channel(channel)
+        for channel in channels
+    ]
+    model = predictor.model
+    shape = model.teacher.settings
+    count = lessons_that_fit(recipe, shape, len(holes), sampler.crop)
+    kept = max(1, int(_KEPT_BACK * count / len(channels)))  # of each channel
+    count = max(count - kept * len(channels), len(channels))
+    sizes = [min(recipe.batch, count - at) for at in range(0, count, recipe.batch)]
+    yield Progress("distill", 0, 100, "%", "Asking the teacher")
+    turns = zip(cycle(samplers), sizes, strict=False)
+    drawn = (own.draw(size) for own, size in turns)
+    lessons = yield from _answered(predictor, drawn, holes, recipe.batch, cancel)
+    held_out = (own.held_out(kept) for own in samplers)
+    kept_back = yield from _answered(predictor, held_out, holes, recipe.batch, cancel)
+    return lessons, kept_back
+
+
+def lessons_that_fit(
+    recipe: StudentRecipe, settings: NetworkSettings, teachers: int, side: int
+) -> int:
+    """Return how many lessons are asked for: those of the recipe, if memory holds them.
+
+    Parameters
+    ----------
+    recipe
+        How many are wanted.
+    settings
+        Of the teacher's network.
+    teachers
+        How often every lesson is answered.
+    side
+        Of a lesson, pixels.
+    """
+    maps = (2 * settings.context + 1 + teachers) * settings.channels + 1  # and weight
+    return max(
+        _LEAST_LESSONS, min(recipe.lessons, LESSON_BYTES // (4 * maps * side**2))
+    )
+
+
+def _answered(
+    predictor: Predictor,
+    batches: Iterable[Batch],
+    holes: tuple[Hole, ...],
+    size: int,
+    cancel: CancelToken,
+) -> Job[Lessons]:
+    """Have the teachers answer on batches, `size` crops at a time."""
+    planes, answers, weight, kinds = [], [], [], []
+    for batch in batches:
+        channel = int(batch.kind[0])
+        for start in range(0, len(batch.target), size):
+            cancel.raise_if_cancelled()
+            part = slice(start, start + size)
+            maps, noise = batch.maps[part], mapped(itemgetter(part), batch.likelihood)
+            planes.append(torch.from_numpy(maps))
+            weight.append(torch.from_numpy(batch.target[part]))
+            kinds.append(torch.from_numpy(batch.kind[part]).long())
+            answers.append(predictor.answers(maps, noise, channel, holes).cpu())
+            yield Progress("distill", 0, 100, "%")
     teacher = predictor.model.teacher.settings
     return Lessons(
         torch.cat(planes),
         torch.cat(answers, dim=1),
+        torch.cat(weight),
+        torch.cat(kinds),
         teacher.context,
         quarter_turns=all(y == x for _, y, x in (teacher.hole, *holes)),
     )

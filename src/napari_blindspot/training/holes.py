@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_blindspot.config import HoleSizes, TrainSettings
     from napari_blindspot.measure.channels import Channel
     from napari_blindspot.methods import Method
-    from napari_blindspot.model import Answer
+    from napari_blindspot.model import Answer, Model
     from napari_blindspot.noise.whiteness import Correlation
     from napari_blindspot.stack import Stack
 
@@ -44,18 +44,18 @@ class Holes:
 def choose_holes(
     settings: TrainSettings,
     method: Method,
-    stack: Stack,
+    stacks: Sequence[Stack],
     channels: Sequence[Channel],
 ) -> Holes:
-    """Choose the blind spots by the settings, the method, or the stack itself.
+    """Choose the blind spots by the settings, the method, or the stacks themselves.
 
     Parameters
     ----------
     settings
-        Of the training; ``hole="auto"`` asks the stack.
+        Of the training; ``hole="auto"`` asks the stacks.
     method
         Knows the holes that are meant where nothing is said.
-    stack, channels
+    stacks, channels
         Measured only for ``"auto"``.
 
     Raises
@@ -76,7 +76,7 @@ def choose_holes(
             larger = (max(pair) for pair in zip(result, wanted, strict=True))
             train = train or (next(larger), next(larger), next(larger))
         return Holes(train, result)
-    found = found_holes(stack, channels, settings.train_hole, method.answer)
+    found = found_holes(stacks, channels, settings.train_hole, method.answer)
     if settings.train_hole is not None or method.train_hole is None:
         return found
     larger = (max(pair) for pair in zip(found.result, method.train_hole, strict=True))
@@ -84,12 +84,12 @@ def choose_holes(
 
 
 def found_holes(
-    stack: Stack,
+    stacks: Sequence[Stack],
     channels: Sequence[Channel],
     train_hole: HoleSizes | None = None,
     answer: Answer = "posterior",
 ) -> Holes:
-    """Choose the smallest hole that hides what neighbours share, in every channel.
+    """Choose the smallest hole that hides what neighbours share, in all of them.
 
     Training and result have the same one, and the posterior brings in the voxel's own
     value: in ``benchmarks/correlated.py`` that was at least as good as the mean behind
@@ -97,8 +97,9 @@ def found_holes(
 
     Parameters
     ----------
-    stack, channels
-        What is measured, and what was measured of it.
+    stacks, channels
+        What is measured, each stack in every channel, and what was measured of all of
+        them together.
     train_hole
         The one that was asked for; default: that of the result.
     answer
@@ -109,7 +110,11 @@ def found_holes(
     InputError
         If `train_hole` is smaller.
     """
-    found = [_correlation(stack, index, one) for index, one in enumerate(channels)]
+    found = [
+        _correlation(stack, index, one)
+        for stack in stacks
+        for index, one in enumerate(channels)
+    ]
     known = [one for one in found if one is not None]
     sizes = [one.hole for one in known] or [(1, 1, 1)]
     z, y, x = (max(axis) for axis in zip(*sizes, strict=True))
@@ -122,6 +127,8 @@ def found_holes(
         else "It cannot be told whether neighbours share their noise"
     )
     sentence = f"{why}: blind spot {words} (z y x)"
+    if len(stacks) > 1:
+        sentence += f", the largest sizes that one of the {len(stacks)} stacks asks for"
     if answer == "posterior":
         sentence += ", and the voxel's own value is weighed by the noise model"
     if train_hole is None:
@@ -132,6 +139,32 @@ def found_holes(
             f"noise of this stack asks for; leave train_hole out with hole='auto'."
         )
     return Holes(train_hole, hole, sentence)
+
+
+def as_learnt(found: Holes, model: Model) -> Holes:
+    """Return no smaller hole than the one that a model found to be needed.
+
+    Parameters
+    ----------
+    found
+        What the diagnosis of a stack asks for.
+    model
+        A teacher. Where its training enlarged the hole that the diagnosis of its own
+        stack had asked for, diagnoses miss what the neighbours share.
+    """
+    choice = model.provenance.get("hole_choice") or {}
+    own = model.result_hole
+    if choice.get("hole") == choice.get("diagnosed"):
+        return found
+    z, y, x = (max(pair) for pair in zip(own, found.result, strict=True))
+    hole = (z, y, x)
+    words = " ".join(map(str, own))
+    return Holes(
+        hole,
+        hole,
+        f"{found.sentence}; but no smaller than {words}, which the model turned out to "
+        f"need in its training",
+    )
 
 
 def _correlation(stack: Stack, index: int, channel: Channel) -> Correlation | None:

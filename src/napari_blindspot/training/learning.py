@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_blindspot.config import LARGEST_HOLE
 from napari_blindspot.device import (
     cpu_threads,
     describe_device,
@@ -29,16 +31,20 @@ from napari_blindspot.progress import Progress
 from napari_blindspot.training.checking import check_noise
 from napari_blindspot.training.holes import choose_holes
 from napari_blindspot.training.loop import train_network
-from napari_blindspot.training.recipes import choose_recipe
-from napari_blindspot.training.refinement import Refinement
+from napari_blindspot.training.recipes import choose_recipe, warm_recipe
+from napari_blindspot.training.refinement import REFINE_AT, Refinement
 from napari_blindspot.training.sampling import Source
 from napari_blindspot.training.sampling_joint import make_sampler
+from napari_blindspot.training.starting import WarmStart
+from napari_blindspot.training.warm import begin
 from napari_blindspot.training.watching import Watching, model_maker
+from napari_blindspot.training.widening import LOOK_AT, Widening
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_blindspot.config import Recipe, TrainSettings
+    from napari_blindspot.measure.calibrated import Measured
     from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.measure.channels import Channel
     from napari_blindspot.measure.correction import Correction
@@ -49,6 +55,7 @@ if TYPE_CHECKING:
     from napari_blindspot.planes import ContextAxis, PlaneSeries
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.stack import Stack
+    from napari_blindspot.training.adjusting import Adjust
     from napari_blindspot.training.holes import Holes
     from napari_blindspot.training.loop import Look, Trained
     from napari_blindspot.training.sampling import CropSampler
@@ -63,11 +70,13 @@ def learn(
     camera: CameraMaps,
     cancel: CancelToken,
     watch: Watch | None = None,
+    measured: Measured | None = None,
 ) -> Job[Model]:
     """Train one network on stacks that are open and cropped already.
 
     `watch` is given a provisional model now and then, as `training.watching` says;
-    what is learnt does not depend on it.
+    what is learnt does not depend on it. `measured` is what `measure_corrected` said of
+    the stacks; by default they are measured now.
     """
     method = get_method(settings.method)
     _refuse_channels(stacks, settings)
@@ -76,11 +85,12 @@ def learn(
     yield Progress("noise", 0, 1, "steps", "Estimating the noise")
     if idle := describe_device(settings.device).warning:
         yield Progress("noise", 0, 1, "steps", idle)
-    channels, corrections = measure_corrected(stacks, settings, camera)
+    channels, corrections = measured or measure_corrected(stacks, settings, camera)
     for note in dict.fromkeys(note for one in corrections for note in one.notes):
         yield Progress("noise", 1, 1, "steps", note)
     yield Progress("noise", 1, 1, "steps", _noise_sentence(channels))
-    holes = choose_holes(settings, method, corrections[0].stack, channels)
+    corrected = [correction.stack for correction in corrections]
+    holes = choose_holes(settings, method, corrected, channels)
     if holes.sentence:
         yield Progress("noise", 1, 1, "steps", holes.sentence)
     sources = [
@@ -92,15 +102,40 @@ def learn(
     recipe, note = _fit_recipe(
         choose_recipe(settings, device.type), series, settings, holes
     )
-    for told in filter(None, (note, _joint_sentence(recipe))):
+    beginning = begin(settings.start, recipe.network)
+    cold = recipe
+    if beginning.is_warm:
+        recipe = warm_recipe(recipe, settings).model_copy(
+            update={"network": beginning.network}
+        )
+    for told in filter(None, (note, _joint_sentence(recipe), beginning.sentence)):
         yield Progress("noise", 1, 1, "steps", told)
-    begun = model_maker(channels, axis, method, holes.result)
     with cpu_threads(settings, device) as threads:
         sampler = make_sampler(sources, recipe, recipe.network.stride, settings.seed)
-        look = None if watch is None else Watching(watch, begun)
+        widening = _widening(sampler, settings, method, holes, device, cancel)
+
+        def model_of(network: BlindSpotNetwork) -> Model:
+            hole = holes.result if widening is None else widening.holes.result
+            return model_maker(channels, axis, method, hole)(network)
+
+        look = None if watch is None else Watching(watch, model_of)
         trained, channels = yield from _train(
-            sampler, recipe, channels, settings, method, device, cancel, look
+            sampler,
+            recipe,
+            channels,
+            settings,
+            method,
+            device,
+            cancel,
+            look,
+            widening,
+            WarmStart(beginning.give, cold) if beginning.is_warm else None,
         )
+        model = model_of(trained.network)
+        choice: dict[str, Any] = {}
+        if widening is not None:
+            told, choice = widening.settled(model)
+            yield Progress("train", 100, 100, "%", told)
         checked: list[tuple[Verdict, Recalibration]] = []
         if method.answer == "posterior":
             yield Progress("train", 100, 100, "%", "Checking the noise model")
@@ -115,19 +150,25 @@ def learn(
                 trained.network,
                 sampler,
                 average,
-                holes.result,
+                model.result_hole,
                 device,
                 cancel,
                 estimated=estimated,
             )
-    for verdict, _ in checked:
+    verdicts = [verdict for verdict, _ in checked]
+    if widening is not None:
+        verdicts = [widening.judged(verdict) for verdict in verdicts]
+    for verdict in verdicts:
         yield Progress("train", 100, 100, "%", _sentence(verdict))
-    checks = [verdict.as_dict() for verdict, _ in checked]
+    checks = [verdict.as_dict() for verdict in verdicts]
+    facts = training_facts(
+        trained, recipe, settings, stacks, str(device), threads, checks
+    )
     return replace(
-        model_maker(channels, axis, method, holes.result)(trained.network),
-        provenance=training_facts(
-            trained, recipe, settings, stacks, str(device), threads, checks
-        ),
+        model,
+        provenance=facts
+        | {"start": {**beginning.as_dict(), **trained.start}}
+        | ({"hole_choice": choice} if choice else {}),
         recalibration=tuple(recalibration for _, recalibration in checked),
     )
 
@@ -141,6 +182,8 @@ def _train(
     device: torch.device,
     cancel: CancelToken,
     look: Look | None,
+    widening: Widening | None,
+    warm: WarmStart | None,
 ) -> Job[tuple[Trained, tuple[Channel, ...]]]:
     """Train the network, and learn about the noise on the way where that is due."""
     torch.manual_seed(settings.seed)
@@ -149,6 +192,11 @@ def _train(
     if settings.unknown == "learn":
         learner = noise_learner(channels[0], recipe.network)
     refinement = Refinement(sampler, channels, device, cancel)
+    adjust: list[tuple[float, Adjust]] = []
+    if _may_refine(settings, method):
+        adjust += [(share, refinement) for share in REFINE_AT]
+    if widening is not None:
+        adjust += [(share, widening) for share in LOOK_AT]
     trained = yield from train_network(
         network,
         sampler,
@@ -156,11 +204,12 @@ def _train(
         device=device,
         seed=settings.seed,
         cancel=cancel,
-        refine=refinement if _may_refine(settings, recipe, method) else None,
+        adjust=tuple(sorted(adjust, key=itemgetter(0))),
         learner=learner,
         stop_gradient=settings.stop_gradient,
         answer=method.answer,
         look=look,
+        warm=warm,
     )
     channels = refinement.channels
     if learner is not None:
@@ -198,18 +247,36 @@ def _joint_sentence(recipe: Recipe) -> str:
     )
 
 
-def _may_refine(settings: TrainSettings, recipe: Recipe, method: Method) -> bool:
+def _may_refine(settings: TrainSettings, method: Method) -> bool:
     """Return whether the noise may be measured anew during training.
 
-    What the user gave stays. With a hole of one voxel the network shares the noise of
-    neighbours itself, and differences of neighbours are the better estimate.
+    What the user gave stays.
     """
     return (
         method.answer == "posterior"
-        and max(recipe.network.hole) > 1
         and settings.unknown == "estimate"
         and not _is_given(settings)
     )
+
+
+def _widening(
+    sampler: CropSampler,
+    settings: TrainSettings,
+    method: Method,
+    holes: Holes,
+    device: torch.device,
+    cancel: CancelToken,
+) -> Widening | None:
+    """Return who enlarges a hole that was left to the run, None for one that is given.
+
+    Noise that is learned along with the network is no measure of missing scatter.
+    """
+    if settings.hole != "auto" or settings.unknown == "learn":
+        return None
+    side = min(LARGEST_HOLE, sampler.crop - 1)
+    side -= 1 - side % 2  # odd, and smaller than a crop
+    largest = settings.train_hole or (LARGEST_HOLE, side, side)
+    return Widening(sampler, holes, largest, device, cancel, method.answer)
 
 
 def _is_given(settings: TrainSettings) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_blindspot.noise.envelope import lower_envelope, refine_by_envelope
 from napari_blindspot.noise.models import PoissonGaussian
+from napari_blindspot.training.adjusting import UNTOUCHED, Adjusted
 from napari_blindspot.training.inspection import inspect
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
     from napari_blindspot.progress import CancelToken
     from napari_blindspot.training.sampling import CropSampler
+
+REFINE_AT = (0.35, 0.7)
+"""Parts of the budget after which the noise is measured: the network explains most of
+the signal by then, and more later."""
 
 _WORTH_IT = 1.15  # times the variance that was estimated before
 _VOXELS = 500_000
@@ -58,13 +63,19 @@ class Refinement:
         self.cancel = cancel
         self._refined: set[int] = set()
 
-    def __call__(self, network: BlindSpotNetwork) -> str:
-        """Refine every channel; returns a sentence, empty where all stays."""
+    def __call__(self, network: BlindSpotNetwork) -> Adjusted:
+        """Refine every channel, and say so where something changes.
+
+        With a hole of one voxel the network shares the noise of neighbours itself, and
+        differences of neighbours are the better estimate.
+        """
+        if max(network.settings.hole) == 1:
+            return UNTOUCHED
         told = [
             self._refine(network, index, channel)
             for index, channel in enumerate(self.channels)
         ]
-        return " ".join(filter(None, told))
+        return Adjusted(" ".join(filter(None, told)))
 
     def _refine(self, network: BlindSpotNetwork, index: int, channel: Channel) -> str:
         if not isinstance(channel.noise, PoissonGaussian):

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from napari_blindspot.networks.student import StudentNetwork
     from napari_blindspot.progress import CancelToken, Job
 
+    Lesson = tuple[Tensor, Tensor, Tensor, Tensor]  # planes, teachers, weight, kind
+
 _BETAS = (0.9, 0.99)
 _WARMUP = 0.05  # of the budget
-_KEPT_BACK = 0.125  # of the lessons
-_LEAST_KEPT_BACK = 2
 _LEAST_GAIN = 1e-3  # of the distance, by which a check must be better to count
 _FITTED = 24  # lessons of the linear filter
 
@@ -43,6 +43,11 @@ class Lessons:
         (N, maps, S, S), what a network takes.
     teachers
         (K, N, S, S) answers of K teachers; of several channels (K, N, S, S, C).
+    weight
+        (N, S, S), 1 where a voxel counts: neither missing nor saturated, and of a
+        held-out block only in lessons that are kept back.
+    kind
+        (N,) int64, which channel every crop is of.
     context
         Neighbour planes on either side.
     quarter_turns
@@ -53,6 +58,8 @@ class Lessons:
 
     planes: Tensor
     teachers: Tensor
+    weight: Tensor
+    kind: Tensor
     context: int
     quarter_turns: bool = True
 
@@ -62,13 +69,17 @@ class Lessons:
     def part(self, chosen: slice) -> Lessons:
         """Return some of the lessons."""
         return replace(
-            self, planes=self.planes[chosen], teachers=self.teachers[:, chosen]
+            self,
+            planes=self.planes[chosen],
+            teachers=self.teachers[:, chosen],
+            weight=self.weight[chosen],
+            kind=self.kind[chosen],
         )
 
-    def drawn(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """Return `count` lessons, turned and mirrored at random, all alike."""
+    def drawn(self, rng: np.random.Generator, count: int) -> Lesson:
+        """Return some lessons as of `batches`, turned and mirrored, all alike."""
         index = torch.from_numpy(rng.choice(len(self), min(count, len(self)), False))
-        planes, teachers = self.planes[index], self.teachers[:, index]
+        planes, *told = self.planes[index], self.teachers[:, index], self.weight[index]
         turns, mirror, flip = (int(rng.integers(n)) for n in (4, 2, 2))
         if not self.quarter_turns:
             turns -= turns % 2
@@ -76,15 +87,21 @@ class Lessons:
             n, maps, height, width = planes.shape
             split = planes.reshape(n, 2 * self.context + 1, -1, height, width)
             planes = split.flip(1).reshape(n, maps, height, width)
+        teachers, weight = told
         if mirror:
-            planes, teachers = planes.flip(3), teachers.flip(3)
-        return torch.rot90(planes, turns, (2, 3)), torch.rot90(teachers, turns, (2, 3))
+            planes, teachers, weight = planes.flip(3), teachers.flip(3), weight.flip(2)
+        return (
+            torch.rot90(planes, turns, (2, 3)),
+            torch.rot90(teachers, turns, (2, 3)),
+            torch.rot90(weight, turns, (1, 2)),
+            self.kind[index],
+        )
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return all lessons in their order."""
+    def batches(self, size: int) -> Iterator[Lesson]:
+        """Return planes, teachers, weight and kind of all lessons in their order."""
         for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            yield self.planes[part], self.teachers[:, part]
+            one = self.part(slice(start, start + size))
+            yield one.planes, one.teachers, one.weight, one.kind
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,20 +131,24 @@ class Taught:
 def teach(
     student: StudentNetwork,
     lessons: Lessons,
+    kept_back: Lessons,
     recipe: StudentRecipe,
     *,
     device: torch.device,
     seed: int,
     cancel: CancelToken,
+    warm: bool = False,
 ) -> Job[Taught]:
-    """Teach a student from lessons.
+    """Teach a student from lessons, until it comes no nearer on others.
 
     Parameters
     ----------
     student
-        Fresh; changed in place.
+        Fresh, or with start weights; changed in place.
     lessons
-        At least four.
+        What it learns from.
+    kept_back
+        Lessons on held-out blocks, whose voxels count in none of the others.
     recipe
         Budget and schedule.
     device
@@ -136,6 +157,9 @@ def teach(
         Of the order and the turns of the lessons.
     cancel
         Asked before every step.
+    warm
+        Whether its weights say something already: then its linear filter, which they
+        were learnt beside, is not fitted.
 
     Yields
     ------
@@ -147,21 +171,20 @@ def teach(
     -------
     Taught
     """
-    kept = max(_LEAST_KEPT_BACK, round(_KEPT_BACK * len(lessons)))
-    back, rest = lessons.part(slice(0, kept)), lessons.part(slice(kept, None))
-    fit_linear(student, rest.part(slice(0, _FITTED)).batches(recipe.batch))
+    if not warm:
+        fit_linear(student, lessons.part(slice(0, _FITTED)).batches(recipe.batch))
     channels_last(student, device).train()
     optimiser = torch.optim.Adam(
         student.parameters(), lr=recipe.learning_rate, betas=_BETAS
     )
     rng, start = np.random.default_rng([seed, 5]), time.perf_counter()
     best, bad, checked, step, spent = _Best(student), 0, 0.0, 0, 0.0
-    best.better(_score(student, back, recipe.batch, device))
+    best.better(_score(student, kept_back, recipe.batch, device))
     while spent < 1 and bad < recipe.patience:
         cancel.raise_if_cancelled()
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * _warmth(spent)
-        loss = _loss(student, *rest.drawn(rng, recipe.batch), device)
+        loss = _loss(student, lessons.drawn(rng, recipe.batch), device)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -171,7 +194,7 @@ def teach(
         metrics = {"step": float(step), "loss": float(loss.detach())}
         if spent >= 1 or spent - checked >= 0.999 / recipe.checks:
             checked = spent
-            metrics["held_out"] = _score(student, back, recipe.batch, device)
+            metrics["held_out"] = _score(student, kept_back, recipe.batch, device)
             bad = 0 if best.better(metrics["held_out"]) else bad + 1
         yield Progress("distill", 100 * min(spent, 1), 100, "%", "", metrics)
     student.load_state_dict(best.weights)
@@ -202,23 +225,24 @@ class _Best:
         return counts
 
 
-def _loss(
-    student: StudentNetwork, planes: Tensor, teachers: Tensor, device: torch.device
-) -> Tensor:
+def _loss(student: StudentNetwork, lesson: Lesson, device: torch.device) -> Tensor:
+    planes, teachers, weight, kind = lesson
     planes = planes.to(device).contiguous(memory_format=torch.channels_last)
     with half_where_it_pays(device):
-        answer = student(planes)
-    return distance(answer, teachers.to(device))
+        answer = student(planes, kind.to(device))
+    return distance(answer, teachers.to(device), weight.to(device))
 
 
 def _score(
     student: StudentNetwork, lessons: Lessons, batch: int, device: torch.device
 ) -> float:
-    total = 0.0
+    total = count = 0.0
     with torch.no_grad():
-        for planes, teachers in lessons.batches(batch):
-            total += float(_loss(student, planes, teachers, device)) * len(planes)
-    return total / len(lessons)
+        for lesson in lessons.batches(batch):
+            voxels = float(lesson[2].sum())
+            total += float(_loss(student, lesson, device)) * voxels
+            count += voxels
+    return total / max(count, 1.0)
 
 
 def _warmth(spent: float) -> float:

@@ -1,0 +1,1 @@
+"""Start weights: what a network knows before it has seen the stack."""

@@ -1,0 +1,124 @@
+"""The start weights that the package ships: found by the network they fit, and read.
+
+``weights/index.json`` names every file with its checksum and the network it is of;
+``weights/CARD.md`` says how they were made, and their limits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from napari_blindspot.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from importlib.resources.abc import Traversable
+
+    from torch import Tensor
+
+    from napari_blindspot.config import NetworkSettings
+    from napari_blindspot.config.students import StudentSettings
+
+_SHAPE = ("width", "depth", "neighbour_width", "half_planes", "units")
+"""Settings in which a network and its start weights must agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """One file of start weights.
+
+    Parameters
+    ----------
+    name
+        Without suffix.
+    sha256
+        Of the file.
+    network
+        Settings of the network that was pretrained.
+    facts
+        How it was made: steps, seed, version, date, and its loss on generated
+        recordings that it was not trained on.
+    """
+
+    name: str
+    sha256: str
+    network: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the provenance keeps of a start from them."""
+        return {"name": self.name, "sha256": self.sha256, **self.facts}
+
+
+def shipped_for(settings: NetworkSettings | StudentSettings) -> Shipped | None:
+    """Return the start weights made for networks of this shape, None without."""
+    wanted = settings.model_dump()
+    for one in read_index(weights_folder()):
+        same = all(one.network.get(key) == wanted.get(key) for key in _SHAPE)
+        if same and one.network["context"] >= wanted["context"]:
+            return one
+    return None
+
+
+def read_weights(one: Shipped, folder: Traversable | None = None) -> dict[str, Tensor]:
+    """Read start weights; single precision.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing or is not what was shipped.
+    """
+    from safetensors.torch import load
+
+    path = (folder or weights_folder()) / f"{one.name}.safetensors"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(
+            f"the start weights {one.name} cannot be read ({error.strerror}); install "
+            f"napari-blindspot anew to have them back."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != one.sha256:
+        raise ModelFileError(
+            f"the start weights {one.name} are not as they were shipped (their "
+            f"checksum differs); install napari-blindspot anew to have them back."
+        )
+    return {name: tensor.float() for name, tensor in load(content).items()}
+
+
+def read_index(folder: Traversable) -> tuple[Shipped, ...]:
+    """Return what a folder of start weights holds; nothing if it has no index.
+
+    Raises
+    ------
+    ModelFileError
+        If the index is damaged.
+    """
+    try:
+        listed = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        return tuple(_entry(**one) for one in listed)
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelFileError(
+            "the list of the start weights is damaged; install napari-blindspot anew "
+            "to have them back."
+        ) from error
+
+
+def _entry(name: Any, sha256: Any, network: Any, facts: Any) -> Shipped:
+    """Return one entry of the index, or raise if it is none."""
+    if not all(isinstance(one, dict) for one in (network, facts)):
+        raise TypeError("an entry has no network or no facts")
+    if not isinstance(network.get("context"), int):
+        raise ValueError("an entry does not tell its context planes")
+    return Shipped(str(name), str(sha256), network, facts)
+
+
+def weights_folder() -> Traversable:
+    """Return the folder of the shipped files."""
+    return files("napari_blindspot.starts") / "weights"

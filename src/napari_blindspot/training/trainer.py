@@ -1,0 +1,113 @@
+"""The parts of one training step: forward, loss, optimiser, average, score."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_blindspot.device import channels_last
+from napari_blindspot.noise.likelihood import mapped
+
+if TYPE_CHECKING:
+    from napari_blindspot.config import Recipe
+    from napari_blindspot.methods.objective import Objective
+    from napari_blindspot.networks.blindspot import Hole
+    from napari_blindspot.training.sampling import Batch
+
+    Crop = tuple[Tensor, Tensor, Any]  # planes, target, noise of one channel or several
+    Step = tuple[Tensor, Tensor, Any, Tensor]  # and which channel each crop is of
+
+_BETAS = (0.9, 0.99)  # Laine et al. 2019
+
+
+class Trainer:
+    """Takes training steps, and scores the averaged network.
+
+    Parameters
+    ----------
+    objective
+        The network with its loss; changed in place.
+    recipe
+        Learning rate, clipping, averaging.
+    device
+        Where it runs.
+    """
+
+    def __init__(
+        self, objective: Objective, recipe: Recipe, device: torch.device
+    ) -> None:
+        self.objective = objective
+        self.recipe = recipe
+        self.device = device
+        self.restart()
+
+    def restart(self) -> None:
+        """Move the network to the device; begin optimiser and average anew."""
+        channels_last(self.objective, self.device).train()
+        self.average = copy.deepcopy(self.objective).eval()
+        groups = self.objective.groups(self.recipe.learning_rate)
+        self.optimiser = torch.optim.Adam(groups, betas=_BETAS)
+        self.rates = [group["lr"] for group in groups]
+        self.steps = 0
+
+    def turn(self, hole: Hole) -> None:
+        """Let the network be trained for another hole, with the weights that it has."""
+        for network in (self.objective.network, self.average.network):
+            network.settings = network.settings.model_copy(update={"hole": hole})
+
+    def share_start(self) -> None:
+        """Give the average the blind filter and the scales of the network."""
+        pairs = zip(self.average.buffers(), self.objective.buffers(), strict=True)
+        for old, new in pairs:
+            old.copy_(new)
+
+    def step(self, batch: Batch, spent: float, hole: Hole | None = None) -> float:
+        """Take one optimiser step behind a hole and return the loss."""
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self._warmth(spent)
+        loss = self.objective(*self._on_device(batch), hole)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.objective.parameters(), self.recipe.clip)
+        self.optimiser.step()
+        self.steps += 1
+        self._update_average()
+        return float(loss.detach())
+
+    def score(self, batch: Batch) -> float:
+        """Return the negative log-likelihood of a batch under the averaged weights."""
+        with torch.no_grad():
+            return float(self.average.score(*self._on_device(batch)))
+
+    def on_cpu(self, batch: Batch) -> Crop:
+        """Turn a batch into tensors on the CPU: planes, target, noise."""
+        return (
+            torch.from_numpy(batch.maps),
+            torch.from_numpy(batch.target),
+            mapped(torch.from_numpy, batch.likelihood),
+        )
+
+    def _on_device(self, batch: Batch) -> Step:
+        planes, target, noise = self.on_cpu(batch)
+        planes = planes.to(self.device).contiguous(memory_format=torch.channels_last)
+        noise = mapped(lambda p: p.to(self.device), noise)
+        kind = torch.from_numpy(batch.kind).to(self.device)
+        return planes, target.to(self.device), noise, kind
+
+    def _warmth(self, spent: float) -> float:
+        """Return the learning rate's factor: a short ramp up, then a cosine to 0."""
+        ramp = min(1.0, (spent + 1e-3) / self.recipe.warmup)
+        return ramp * 0.5 * (1 + math.cos(math.pi * min(1.0, spent)))
+
+    def _update_average(self) -> None:
+        # Young averages forget fast, or the random first weights would linger.
+        decay = min(self.recipe.ema, (1 + self.steps) / (10 + self.steps))
+        with torch.no_grad():
+            for old, new in zip(
+                self.average.parameters(), self.objective.parameters(), strict=True
+            ):
+                old.lerp_(new, 1 - decay)

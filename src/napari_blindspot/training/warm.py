@@ -1,0 +1,161 @@
+"""Where training starts from: shipped weights, a model of the user's, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_blindspot.errors import BlindspotError, InputError
+from napari_blindspot.model_file import load_model
+from napari_blindspot.starts.adapt import load_start
+from napari_blindspot.starts.shipped import read_weights, shipped_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from napari_blindspot.config import NetworkSettings
+    from napari_blindspot.model import Model
+    from napari_blindspot.networks.blindspot import BlindSpotNetwork
+
+_SHAPE = ("width", "depth", "neighbour_width", "half_planes", "units")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Beginning:
+    """What a network knows before it has seen the stack.
+
+    Parameters
+    ----------
+    network
+        Settings of the network that is trained.
+    name
+        ``"cold"``, or of the weights: their file's.
+    weights
+        Parameters by name; empty for a cold start.
+    context
+        Neighbour planes on either side that the weights were made for.
+    facts
+        About the weights, for the provenance.
+    sentence
+        For the user; empty where all is as expected.
+    """
+
+    network: NetworkSettings
+    name: str = "cold"
+    weights: Mapping[str, Tensor] | None = None
+    context: int = 0
+    facts: Mapping[str, Any] | None = None
+    sentence: str = ""
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether there are weights."""
+        return self.weights is not None
+
+    def give(self, network: BlindSpotNetwork) -> None:
+        """Load the weights into a network, if there are any."""
+        if self.weights is not None:
+            load_start(network, self.weights, self.context)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the start for the provenance."""
+        return {"name": self.name, **(self.facts or {})}
+
+
+def begin(start: str, network: NetworkSettings) -> Beginning:
+    """Choose where training starts from.
+
+    Parameters
+    ----------
+    start
+        ``"warm"``, ``"cold"``, or the path of a model file.
+    network
+        The network that the recipe and the stack ask for.
+
+    Returns
+    -------
+    Beginning
+        Cold with a sentence where shipped weights cannot be used.
+
+    Raises
+    ------
+    InputError
+        If the model of the user's cannot be the start of this stack.
+    ModelFileError
+        If its file cannot be read.
+    """
+    if start == "cold":
+        return Beginning(network)
+    if start != "warm":
+        return _from_model(load_model(start), start, network)
+    return _from_package(network)
+
+
+def _from_package(network: NetworkSettings) -> Beginning:
+    if network.channels > 1:
+        return Beginning(
+            network,
+            sentence="Channels that are denoised together start cold: the start "
+            "weights are of single channels",
+        )
+    in_noise = network.model_copy(update={"units": "noise"})
+    try:
+        shipped = shipped_for(in_noise)
+        if shipped is None:
+            return Beginning(
+                network,
+                sentence="Training starts cold: there are no start weights for a "
+                "network of this size",
+            )
+        weights = read_weights(shipped)
+    except BlindspotError as error:
+        told = str(error).rstrip(".")
+        return Beginning(network, sentence=f"Training starts cold: {told}")
+    return Beginning(
+        in_noise,
+        shipped.name,
+        weights,
+        shipped.network["context"],
+        {"sha256": shipped.sha256, **shipped.facts},
+    )
+
+
+def _from_model(model: Model, path: str, network: NetworkSettings) -> Beginning:
+    """Start from a model of the user's, whose shape the network takes over."""
+    if model.is_student:
+        raise InputError(
+            f"start={path!r} is a student, which has no blind spot to train on; give "
+            f"the model of its teacher, 'warm' or 'cold'."
+        )
+    theirs = model.teacher.settings
+    if theirs.channels != network.channels:
+        raise InputError(
+            f"start={path!r} sees {theirs.channels} channels together, but this stack "
+            f"is denoised {network.channels} at a time; give a model that was trained "
+            f"like this, 'warm' or 'cold'."
+        )
+    if theirs.channels > 1 and theirs.covariance != network.covariance:
+        raise InputError(
+            f"start={path!r} was trained with covariance={theirs.covariance!r}, but "
+            f"covariance={network.covariance!r} is asked for; give the same, 'warm' or "
+            f"'cold'."
+        )
+    if theirs.context < network.context:
+        network = network.model_copy(update={"context": theirs.context})
+    if theirs.context > network.context and theirs.units != "noise":
+        raise InputError(
+            f"start={path!r} sees {theirs.context} neighbour planes on either side, "
+            f"but this stack has only enough for {network.context}; give a model of "
+            f"such a stack, 'warm' or 'cold'."
+        )
+    shape = {name: getattr(theirs, name) for name in _SHAPE}
+    return Beginning(
+        network.model_copy(update=shape),
+        "model",
+        dict(model.teacher.named_parameters()),
+        theirs.context,
+        {"file": Path(path).name, "sources": model.provenance.get("sources")},
+    )
