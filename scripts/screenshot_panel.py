@@ -1,8 +1,9 @@
 """Take pictures of the panels after a short run on a stack or the generated sample.
 
-The tab Denoise goes to the file given by ``--out``, its preview, the tab Noise and the
-panel Compare beside it (``panel_preview.png``, ``panel_noise.png``,
-``panel_compare.png``). Needs a display; without one:
+The tab Denoise goes to the file given by ``--out``, the preview before any training and
+after it, the tab Noise and the panel Compare beside it (``panel_start.png``,
+``panel_preview.png``, ``panel_noise.png``, ``panel_compare.png``). Needs a display;
+without one:
 ``xvfb-run -a -s "-screen 0 1600x1200x24" python scripts/screenshot_panel.py``.
 """
 
@@ -18,6 +19,7 @@ import napari
 from qtpy.QtWidgets import QApplication
 
 from napari_blindspot._napari.panel import LOOKING
+from napari_blindspot._napari.preview_start import BY_FILTER, BY_START
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +48,7 @@ def _take_pictures(viewer: Any, arguments: argparse.Namespace) -> None:
     noisy, truth = _open(viewer, arguments)
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Denoise")
     panel.layer.value = noisy
+    _start(viewer, panel, arguments)
     panel.set_options(steps=arguments.steps, uncertainty=True)
     _run(panel, arguments.timeout)
     _wait(lambda: panel.device_report.value != LOOKING, arguments.timeout)
@@ -64,6 +67,24 @@ def _take_pictures(viewer: Any, arguments: argparse.Namespace) -> None:
     compare.reference.value = noisy if truth is None else truth
     _run(compare, arguments.timeout)
     _save(viewer, _beside(arguments.out, "compare"))
+
+
+def _start(viewer: Any, panel: Any, arguments: argparse.Namespace) -> None:
+    """Show what the start weights say, next to the noisy plane."""
+    noisy = panel.layer.value
+    others = [layer for layer in viewer.layers if layer is not noisy]
+    for layer in others:
+        layer.visible = False
+    viewer.canvas.grid.enabled, viewer.canvas.grid.stride = True, 1
+    panel.preview_box.value = True
+    teacher = (BY_START["teacher"], BY_FILTER)
+    _wait(lambda: panel.preview_note.value in teacher, arguments.timeout)
+    for layer in others:
+        viewer.layers.remove(layer)
+    _save(viewer, _beside(arguments.out, "start"))
+    panel.preview_box.value = False
+    for layer in others:
+        viewer.layers.append(layer)
 
 
 def _preview(viewer: Any, panel: Any, arguments: argparse.Namespace) -> None:

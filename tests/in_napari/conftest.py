@@ -12,6 +12,7 @@ from napari.utils.notifications import notification_manager
 from steered_core import SteeredCore
 
 from napari_blindspot.device import DeviceReport
+from napari_blindspot.starts import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +36,18 @@ def core(monkeypatch: pytest.MonkeyPatch) -> SteeredCore:
     module.denoise_job = lambda *args, **options: steered.denoise_job(*args, **options)
     monkeypatch.setitem(sys.modules, "napari_blindspot.api", module)
     return steered
+
+
+@pytest.fixture(autouse=True)
+def start_weights(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """An installation without start weights, so that no preview finds work to do.
+
+    Tests that are about them have a fixture of this name that leaves them there.
+    """
+    empty = tmp_path_factory.mktemp("no_weights")
+    monkeypatch.setattr(shipped, "weights_folder", lambda: empty)
 
 
 @pytest.fixture

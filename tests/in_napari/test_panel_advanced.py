@@ -83,6 +83,8 @@ def test_learning_is_offered_for_noise_of_one_number(
         {"noise": "poisson", "unknown": "learn"},
         {"stop_gradient": True, "context": "none"},
         {"threads": 2, "hole": (1, 3, 5)},
+        {"start": "cold", "stop_gradient": True},
+        {"context": "t", "start": "of/monday.safetensors"},
     ],
     ids=lambda options: next(iter(options)),
 )
@@ -91,6 +93,11 @@ def test_options_are_shown_and_read_back(
 ) -> None:
     form.set_options(**options)
     assert form.settings() == DenoiseSettings(quality="balanced", **options)
+
+
+def test_no_step_at_all_can_be_chosen(form: DenoiseForm) -> None:
+    form.set_options(steps=0)
+    assert form.settings() == DenoiseSettings(steps=0)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +121,8 @@ def test_an_option_that_would_be_hidden_is_refused(
     [
         ({"threads": "two"}, "threads='two' cannot be used"),
         ({"threads": 0}, "threads='0' cannot be used"),
+        ({"start": "monday.tif"}, "start='monday.tif' cannot be used"),
+        ({"start": "cold", "model": "m.safetensors"}, "start cannot be given together"),
         ({"channels": "joint", "noise": "impulse"}, "cannot be used with channels="),
         (
             {"noise": "gaussian", "unknown": "learn", "noise_per_plane": True},

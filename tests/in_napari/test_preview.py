@@ -18,8 +18,9 @@ from preview_help import (
 
 import napari_blindspot as nb
 from models import random_student, random_teacher
-from napari_blindspot._napari.preview import BY, CUT, NO_MODEL, NO_PLANE
-from napari_blindspot._napari.preview_answers import Models
+from napari_blindspot._napari.preview import CUT, NO_PLANE
+from napari_blindspot._napari.preview_answers import BY, Models
+from napari_blindspot._napari.preview_start import NO_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -282,12 +283,15 @@ def test_in_three_dimensions_it_waits(
     qtbot.waitUntil(lambda: panel.preview_note.value == BY["teacher"])
 
 
-def test_without_a_network_it_says_what_to_do(
-    cells: tuple[Viewer, DenoisePanel],
+def test_without_any_weights_it_says_what_to_do(
+    cells: tuple[Viewer, DenoisePanel], qtbot: QtBot
 ) -> None:
     viewer, panel = cells
     panel.preview_box.value = True
-    assert panel.preview_note.value == NO_MODEL
+    qtbot.waitUntil(
+        lambda: panel.preview_note.value.startswith(NO_MODEL), timeout=WITHIN_MS
+    )
+    assert "no start weights" in panel.preview_note.value
     assert len(viewer.layers) == 1
     panel.preview_box.value = False
     assert panel.preview_note.value == ""

@@ -11,8 +11,8 @@ import pytest
 from preview_help import WITHIN_MS, Gate, preview_threads, wait_until_shown
 
 from models import random_student, random_teacher
-from napari_blindspot._napari.preview import BY, NO_MODEL
-from napari_blindspot._napari.preview_answers import Models
+from napari_blindspot._napari.preview_answers import BY, Models
+from napari_blindspot._napari.preview_start import NO_MODEL
 from napari_blindspot.config import PredictSettings
 from napari_blindspot.errors import RunError
 from napari_blindspot.jobs import preview_plane
@@ -220,7 +220,9 @@ def test_while_a_network_trains_it_is_shown_and_afterwards_the_result(
     viewer, panel = cells
     viewer.dims.set_current_step(0, 1)
     panel.preview_box.value = True
-    assert panel.preview_note.value == NO_MODEL
+    qtbot.waitUntil(
+        lambda: panel.preview_note.value.startswith(NO_MODEL), timeout=WITHIN_MS
+    )
     panel.run()
     wait_until_shown(qtbot, panel, plane_of(pixels, 1))
     assert panel.preview_note.value == BY["training"]

@@ -16,10 +16,15 @@ from models import random_student, random_teacher
 from napari_blindspot._napari.preview import (
     AFTER_TRAINING,
     BEFORE_TRAINING,
-    BY,
     NO_PLANE,
 )
-from napari_blindspot._napari.preview_answers import Models, Part, Question, Watcher
+from napari_blindspot._napari.preview_answers import (
+    BY,
+    Models,
+    Part,
+    Question,
+    Watcher,
+)
 from napari_blindspot.config import DenoiseSettings, PredictSettings
 from napari_blindspot.inference.places import Place
 from napari_blindspot.jobs import preview_plane

@@ -16,6 +16,7 @@ from napari_blindspot._napari.fields import (
     shown,
 )
 from napari_blindspot._napari.layout import Rows
+from napari_blindspot._napari.start_edit import StartEdit
 from napari_blindspot.config import Context
 from napari_blindspot.config.objective import Channels, Covariance
 from napari_blindspot.methods import METHODS
@@ -45,6 +46,7 @@ class AdvancedForm(Rows):
             choices=get_args(Covariance), **described("covariance", "Covariance")
         )
         self.stop_gradient = check_box("stop_gradient", "Noise held in each step")
+        self.start = StartEdit("start", "Start from")
         self.axes = optional_text("axes", "Axes", empty="of the layer")
         self.model = FileEdit(
             mode=FileDialogMode.EXISTING_FILE,
@@ -54,17 +56,18 @@ class AdvancedForm(Rows):
         self.device = ComboBox(choices=DEVICES, **described("device", "Device"))
         self.threads = optional_text("threads", "Threads", empty="measured")
         self.seed = SpinBox(min=0, max=2**31 - 1, **described("seed", "Seed"))
-        self._objective: tuple[Field, ...] = (
+        self._training: tuple[Field, ...] = (
             self.channels,
             self.covariance,
             self.stop_gradient,
+            self.start,
         )
         self.plain: tuple[Field, ...] = (
             self.method, self.context, self.axes, self.model, self.device,
             self.threads, self.seed,
         )  # fmt: skip
         super().__init__(
-            "advanced", [*self.plain[:2], *self._objective, *self.plain[2:]]
+            "advanced", [*self.plain[:2], *self._training, *self.plain[2:]]
         )
         self.channels.changed.connect(self._show_asked)
         self._show_asked()
@@ -75,8 +78,8 @@ class AdvancedForm(Rows):
         self._show_asked()
 
     def given(self) -> dict[str, Any]:
-        """Return what was changed of the objective, by the names of the settings."""
-        asked = {one.name: shown(one) for one in self._objective if self.is_asked(one)}
+        """Return what was changed of the training, by the names of the settings."""
+        asked = {one.name: shown(one) for one in self._training if self.is_asked(one)}
         return {name: v for name, v in asked.items() if v != default(name)}
 
     def is_asked(self, widget: Field) -> bool:

@@ -60,7 +60,7 @@ class BudgetForm(Rows):
             value=5.0, min=0.01, max=1440.0, step=1.0, **bare("minutes", "Minutes")
         )
         self.steps = SpinBox(
-            value=500, min=1, max=1_000_000, step=50, **bare("steps", "Steps")
+            value=500, min=0, max=1_000_000, step=50, **bare("steps", "Steps")
         )
         super().__init__("budget_form", [self.budget, self.minutes, self.steps])
         self.budget.changed.connect(self._show_limit)

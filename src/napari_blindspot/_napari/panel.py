@@ -26,8 +26,9 @@ from napari_blindspot._napari.layers import (
 )
 from napari_blindspot._napari.layout import Rows, scrolled, wrapped_text
 from napari_blindspot._napari.noise_tab import NoiseTab
-from napari_blindspot._napari.preview import DECIDING, Preview
-from napari_blindspot._napari.preview_answers import Models
+from napari_blindspot._napari.preview import Preview
+from napari_blindspot._napari.preview_answers import DECIDING, Models
+from napari_blindspot._napari.preview_start import STARTING
 from napari_blindspot.device import describe_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.progress import TITLES, CancelToken
@@ -207,7 +208,7 @@ class DenoisePanel(JobPanel):
     def _connect_preview(self) -> None:
         self.preview_box.changed.connect(self._switch_preview)
         self.layer.changed.connect(self._on_layer_chosen)
-        for knob in self.form.widgets_of({*DECIDING, "model"}):
+        for knob in self.form.widgets_of({*DECIDING, *STARTING, "model"}):
             knob.changed.connect(self._update_preview)
 
     def _switch_preview(self) -> None:

@@ -13,14 +13,17 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_blindspot._napari.layers import LOOKS, METADATA_KEY
 from napari_blindspot._napari.preview_answers import (
+    BY,
     Failure,
     Models,
     Part,
     PreviewThread,
     Question,
     Watcher,
+    predicting,
 )
 from napari_blindspot._napari.preview_canvas import Canvas
+from napari_blindspot._napari.preview_start import Search, Searches
 from napari_blindspot._napari.preview_view import (
     axes_of,
     is_cut,
@@ -28,15 +31,15 @@ from napari_blindspot._napari.preview_view import (
     place_in_view,
     with_axes,
 )
-from napari_blindspot.config import OutputSettings, PredictSettings
 from napari_blindspot.errors import BlindspotError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
+    from napari_blindspot._napari.preview_answers import By
     from napari_blindspot.config import DenoiseSettings
 
 SOON_MS = 20
@@ -45,27 +48,15 @@ SOON_MS = 20
 SETTLED_MS = 120
 """How long a view must stand still before a part of a large plane is asked for."""
 
-DECIDING = frozenset(PredictSettings.model_fields) - set(OutputSettings.model_fields)
-"""Settings that decide about what is shown."""
-
 FOLLOWED = ("colormap", "contrast_limits", "gamma")
 MOVED = (
     "scale", "translate", "rotate", "shear", "affine", "units", "axis_labels",
 )  # fmt: skip
 
-NO_MODEL = (
-    "No network yet: press Run, or choose a model file under Advanced. While a network "
-    "trains, its present state is shown."
-)
 BEFORE_TRAINING = "Shows as soon as the network trains."
 AFTER_TRAINING = "Goes on when the run has ended."
 NO_PLANE = "Shown where the viewer displays planes of y and x of the layer, in 2D."
 CUT = "The middle of the view alone; zoom in to see another part."
-BY = {
-    "student": "By the student.",
-    "teacher": "By the trained network.",
-    "training": "By the network as it trains.",
-}
 
 
 class Preview(QObject):
@@ -95,7 +86,7 @@ class Preview(QObject):
         super().__init__()
         self._viewer, self._settings = viewer, settings
         self._say, self._ended = say, ended
-        self._models = Models()
+        self._models, self._searches = Models(), Searches()
         self._training, self._waiting = False, ""
         self._thread: PreviewThread | None = None
         self._layer: Image | None = None
@@ -104,6 +95,7 @@ class Preview(QObject):
         self._asked: tuple[Any, ...] = ()
         self._begun: Part | None = None
         self._canvas: Canvas | None = None
+        self._by: Mapping[By, str] = BY
         self._strength, self._letters, self._number = 1.0, "", 0
         self._soon = self._timer(SOON_MS, self.update)
         self._settled = self._timer(SETTLED_MS, self.update)
@@ -151,6 +143,7 @@ class Preview(QObject):
         for timer in (self._soon, self._settled, self._draw_soon):
             timer.stop()
         self._forget()
+        self._searches.stop()
         if self._thread is not None:
             self._thread.close()
         self._thread = self._layer = self._image = self._canvas = None
@@ -168,6 +161,7 @@ class Preview(QObject):
     def train(self) -> None:
         """Note that a network trains, which is shown from now on."""
         self._training, self._waiting = True, BEFORE_TRAINING
+        self._searches.stop()
         self.update()
 
     def rest(self) -> None:
@@ -200,14 +194,23 @@ class Preview(QObject):
         self._letters = axes_of(layer, chosen.axes)
         models = self._models if chosen.model is None else Models(file=chosen.model)
         place = place_in_view(self._viewer, layer, self._letters)
-        settings = _predicting(chosen)
+        early = None
+        if models or self._training:
+            self._searches.stop()
+        elif place is not None and self._thread is not None:
+            early = self._searches.of(layer, chosen, self._thread.search)
+        models, self._by = (early.models, early.by) if early else (models, BY)
+        settings = predicting(chosen)
         wanted = (place, settings, layer.data, models, self._training)
         if _same(wanted, self._asked):
             return
         self._forget()
         self._asked = wanted
-        if place is None or not (models or self._training):
-            self._say(NO_MODEL if place is not None else NO_PLANE)
+        if place is None:
+            self._say(NO_PLANE)
+            return
+        if early is not None and not models:
+            self._say(early.sentence)
             return
         self._number += 1
         self._question = Question(self._number, layer, layer.data, place, settings)
@@ -225,7 +228,12 @@ class Preview(QObject):
     def _latest(self) -> Question | None:
         return self._question
 
-    def _on_told(self, told: Part | Failure) -> None:
+    def _on_told(self, told: Part | Failure | Search) -> None:
+        if isinstance(told, Search):
+            if told is self._searches.latest:
+                self._asked = ()
+                self.update()
+            return
         if self._question is None or told.number != self._question.number:
             return  # of a question that is not asked any more
         if isinstance(told, Failure):
@@ -253,7 +261,8 @@ class Preview(QObject):
             and self._question is not None
             and is_cut(self._layer, self._letters, self._question.place)
         )
-        return f"{BY[part.by]} {CUT if cut else ''}".strip()
+        by = self._by.get(part.by, BY[part.by])
+        return f"{by} {CUT if cut else ''}".strip()
 
     def _turn(self, strength: float) -> None:
         """Blend anew with another strength; nothing is asked for that."""
@@ -366,12 +375,6 @@ class Preview(QObject):
 
 
 _DIMS = ("point", "order", "ndisplay")
-
-
-def _predicting(chosen: DenoiseSettings) -> PredictSettings:
-    """Return the settings that decide about the pixels, before the blend."""
-    values = {name: getattr(chosen, name) for name in DECIDING}
-    return PredictSettings(**values | {"strength": 1.0})
 
 
 def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_blindspot.config import OutputSettings, PredictSettings
 from napari_blindspot.errors import BlindspotError, Cancelled
 from napari_blindspot.progress import CancelToken, run
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_blindspot.config import PredictSettings
+    from napari_blindspot._napari.preview_start import Search
+    from napari_blindspot.config import DenoiseSettings, DeviceSettings
     from napari_blindspot.inference.places import Place
     from napari_blindspot.inference.previewing import Previewer
     from napari_blindspot.model import Model
@@ -33,6 +35,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 By = Literal["noisy", "student", "teacher", "training"]
+
+BY: dict[By, str] = {
+    "student": "By the student.",
+    "teacher": "By the trained network.",
+    "training": "By the network as it trains.",
+}
+
+DECIDING = frozenset(PredictSettings.model_fields) - set(OutputSettings.model_fields)
+"""Settings that decide about what is shown."""
 
 LOOK_S = 0.3
 """Time after which a look at the network in training begins no further piece."""
@@ -60,6 +71,12 @@ class Models:
 
     def __bool__(self) -> bool:
         return any((self.teacher, self.student, self.file))
+
+
+def predicting(chosen: DenoiseSettings) -> PredictSettings:
+    """Return the settings that decide about the pixels, before the blend."""
+    values = {name: getattr(chosen, name) for name in DECIDING}
+    return PredictSettings(**values | {"strength": 1.0})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,13 +129,19 @@ class PreviewThread:
     Parameters
     ----------
     tell
-        Called in that thread with every part of an answer, and with failures.
+        Called in that thread with every part of an answer, and with failures; and in
+        another one with a search, whenever that has found something.
     """
 
-    def __init__(self, tell: Callable[[Part | Failure], object]) -> None:
+    def __init__(self, tell: Callable[[Part | Failure | Search], object]) -> None:
         self._tell = tell
         self._pool = ThreadPoolExecutor(1, "blindspot-preview")
         self._answers = Answers()
+        self._searching = ThreadPoolExecutor(1, "blindspot-preview-start")
+
+    def search(self, search: Search) -> None:
+        """Look for what answers before training, beside the answers themselves."""
+        self._searching.submit(search.work, self._tell)
 
     def ask(self, question: Question, models: Models) -> None:
         """Answer a question when those before it have ended."""
@@ -126,7 +149,8 @@ class PreviewThread:
 
     def close(self) -> None:
         """End the thread, with what it does at the moment if that is not cancelled."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._searching):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, question: Question, models: Models) -> None:
         told(question, self._answers.of(question, models), self._tell)
@@ -230,7 +254,7 @@ class Answers:
         self, question: Question, model: Model, by: By, *, noisy: bool = True
     ) -> Iterator[Part]:
         number, place, token = question.number, question.place, question.token
-        with _threads(question.settings):
+        with fixed_number_of_threads(question.settings):
             previewer = self._kept(question, model)
             if noisy:
                 yield Part(number, place, previewer.noisy(place), "noisy")
@@ -302,10 +326,11 @@ def told(
         if question.token.cancelled:
             return  # the layer, or the panel, is not what it was
         with suppress(RuntimeError):
-            tell(Failure(question.number, _sentence(error)))
+            tell(Failure(question.number, sentence_of(error)))
 
 
-def _sentence(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
+    """Return what an error says to the user; of an unexpected one what to do."""
     if isinstance(error, BlindspotError):
         return str(error)
     logger.error("The preview failed", exc_info=error)
@@ -315,7 +340,7 @@ def _sentence(error: Exception) -> str:
     )
 
 
-def _threads(settings: PredictSettings) -> AbstractContextManager[int]:
+def fixed_number_of_threads(settings: DeviceSettings) -> AbstractContextManager[int]:
     """Set the number of CPU threads, without the seconds it takes to measure it."""
     from napari_blindspot.device import cpu_threads, fixed_threads, pick_device
 
