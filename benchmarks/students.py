@@ -32,7 +32,7 @@ from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.progress import run
 from napari_blindspot.training.distilling import holes_of, make_lessons, make_student
 from napari_blindspot.training.recipes import RECIPES
-from napari_blindspot.training.teaching import teach
+from napari_blindspot.training.teaching import Lessons, teach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,18 +110,18 @@ def several_teachers(name: str, steps: int) -> dict[str, Any]:
     settings = DistillSettings(student="small", axes="ZYX", threads=1, seed=0)
     recipe, device = student_recipe("cpu"), torch.device("cpu")
     stack = nb.open_stack(noisy, axes="ZYX")
-    lessons = run(
+    lessons, kept_back = run(
         make_lessons(teacher, stack, settings, recipe, device, nb.CancelToken())
     )
-    for name_of, teachers in (
-        ("several teachers", lessons.teachers),
-        ("mean teacher", lessons.teachers.mean(0, keepdim=True)),
+    for name_of, parts in (
+        ("several teachers", (lessons, kept_back)),
+        ("mean teacher", (of_the_mean(lessons), of_the_mean(kept_back))),
     ):
         torch.manual_seed(0)
         taught = run(
             teach(
                 make_student(teacher.teacher, "small"),
-                replace(lessons, teachers=teachers),
+                *parts,
                 recipe,
                 device=device,
                 seed=0,
@@ -131,6 +131,11 @@ def several_teachers(name: str, steps: int) -> dict[str, Any]:
         model = replace(teacher, network=taught.network, hole=None, recalibration=())
         found[name_of] = score(answer(model))
     return found
+
+
+def of_the_mean(lessons: Lessons) -> Lessons:
+    """Put the mean of all teachers in their place."""
+    return replace(lessons, teachers=lessons.teachers.mean(0, keepdim=True))
 
 
 def cost(steps: int) -> Iterator[tuple[str, Callable[[], Any]]]:
