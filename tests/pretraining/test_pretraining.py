@@ -15,6 +15,7 @@ import torch
 
 from napari_blindspot.config import NetworkSettings
 from napari_blindspot.config.students import StudentSettings
+from napari_blindspot.errors import InputError
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.networks.student import StudentNetwork
 from napari_blindspot.pretraining import episodes
@@ -236,13 +237,17 @@ def test_one_command_makes_a_file_and_goes_on_where_it_stopped(
         "cpu",
     ]
     words += ["--pool", "2", "--episodes", "1", "--crops", "1", "--exam", "1"]
-    for steps in (1, 2):
-        monkeypatch.setattr(sys, "argv", [*words, "--steps", str(steps)])
+    words += ["--steps", "2"]
+    for more, steps in ((["--minutes", "0"], 0), ([], 2)):
+        monkeypatch.setattr(sys, "argv", [*words, *more])
         script.main()
         (entry,) = read_index(tmp_path)
         assert entry.facts["steps"] == steps
         assert entry.facts["exam_recordings"] == 1
-    assert "step 1\n" in capsys.readouterr().out  # where the second run began
+    assert "step 0\n" in capsys.readouterr().out  # where both runs began
+    monkeypatch.setattr(sys, "argv", [*words, "--seed", "7"])
+    with pytest.raises(InputError, match="begun by another plan"):
+        script.main()
     network = make_network("teacher-cpu")
     load_start(network, read_weights(entry, tmp_path), 2)
     assert (

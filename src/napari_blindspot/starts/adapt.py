@@ -58,8 +58,8 @@ def load_start(
         raise InputError(
             f"the start weights do not fit the network: {len(wrong)} of its layers "
             f"differ, and they were made for {context} neighbour planes on either side "
-            f"where it sees {network.settings.context}; give start='cold', or the model "
-            f"of a network of the same shape."
+            f"where it sees {network.settings.context}; give start='cold', or the "
+            f"model of a network of the same shape."
         )
     with torch.no_grad():
         for name, parameter in own.items():
