@@ -18,8 +18,8 @@ from typing import Any
 import tifffile
 
 import napari_blindspot as nb
+from _results import setting
 from _truths import PREFILTER, best_gaussian, make_case, psnr
-from quality import setting
 
 PHOTONS = 20.0
 
@@ -33,10 +33,11 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        rows = {name: measure(name, args.device, Path(folder)) for name in args.truths}
-    made = setting(
-        argparse.Namespace(device=args.device, planes=None, seconds=None, threads=None)
-    )
+        rows = {}
+        for name in args.truths:
+            rows[name] = measure(name, args.device, Path(folder))
+            print(name, json.dumps(rows[name]), flush=True)
+    made = setting(args.device)
     page = args.out / f"fast-{args.label}.md"
     page.write_text(table(rows, made), encoding="utf-8")
     print(page.read_text(encoding="utf-8"))
