@@ -19,11 +19,14 @@ from napari_blindspot.config import (
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack
 from napari_blindspot.measure import camera_maps
-from napari_blindspot.measure.calibrated import measure_corrected
+from napari_blindspot.measure.calibrated import measure_corrected, on_average
 from napari_blindspot.measure.camera_maps import DarkMaps, read_camera
+from napari_blindspot.measure.channels import Channel
 from napari_blindspot.measure.correction import correct
 from napari_blindspot.measure.fields import noise_fields
+from napari_blindspot.noise.estimate import MeanVariance
 from napari_blindspot.noise.gain_pattern import gain_seen
+from napari_blindspot.noise.models import Impulse, PoissonGaussian
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken
@@ -377,3 +380,18 @@ def test_the_calibration_is_read_once_for_training_and_prediction(
 
     without = parse_settings(PredictSettings, dark=dark)
     assert "other settings of gain_map" in other_correction(done.model, without)
+
+
+def test_the_average_pixel_has_more_noise_among_outliers_too() -> None:
+    variance = np.full((10, 10), 4.0, np.float32)
+    variance[0] = 40.0
+    dark = DarkMaps(np.zeros((10, 10), np.float32), variance, None)
+    more = float(dark.extra.mean())
+    base = PoissonGaussian(2.0, 5.0, floor=1.0)
+    points = MeanVariance(np.zeros(0), np.zeros(0), np.zeros(0))
+    for noise in (base, Impulse(0.05, 0.0, 255.0, base)):
+        plain = Channel(Normalization(0.0, 1.0), noise, float("inf"), points)
+        told = on_average(plain, dark).noise.ordinary
+        assert told.b == pytest.approx(5.0 + more)
+        assert told.floor == pytest.approx(1.0 + more)
+    assert more > 1

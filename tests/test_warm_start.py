@@ -438,7 +438,9 @@ def test_the_shell_takes_a_start_and_info_tells_it(
     assert "weights pretrained on generated volumes" in told
     lost = str(tmp_path / "lost.safetensors")
     assert main(["denoise", a, out, "--overwrite", "--start", lost, *words]) != 0
-    assert "There is no model file" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "There is no model file" in told
+    assert "Estimating the noise" not in told  # before any work
     assert read_provenance(out) == facts  # the earlier result is still there
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, FileEdit
 
+from napari_blindspot._napari.asked_form import AskedForm
 from napari_blindspot._napari.fields import (
     bare,
     check_box,
-    default,
     described,
     optional_text,
-    shown,
 )
-from napari_blindspot._napari.layout import Rows
 from napari_blindspot.config import ASKED_BY_NOISE, FixedPattern, NoiseChoice
 from napari_blindspot.config.objective import LEARNED, Unknown
 
@@ -26,7 +24,7 @@ ESTIMATE = "estimate"
 _ASKED = {**ASKED_BY_NOISE, "unknown": tuple(LEARNED)}
 
 
-class NoiseForm(Rows):
+class NoiseForm(AskedForm):
     """Widgets for the noise, each under the name of its setting."""
 
     def __init__(self) -> None:
@@ -51,24 +49,15 @@ class NoiseForm(Rows):
             **described("fixed_pattern", "Fixed pattern"),
         )
         self.noise_per_plane = check_box("noise_per_plane", "Noise differs per plane")
-        self._all: tuple[Field, ...] = (
+        fields = (
             self.noise, self.gain, self.offset, self.read_noise, self.sigma,
             self.outliers, self.unknown, self.low_counts, self.dark, self.offset_map,
             self.variance_map, self.gain_map, self.fixed_pattern,
             self.noise_per_plane,
         )  # fmt: skip
-        super().__init__("noise_form", self._all)
+        super().__init__("noise_form", fields)
         self.noise.changed.connect(self._show_asked)
         self._show_asked()
-
-    def given(self) -> dict[str, Any]:
-        """Return what was changed, by the names of the settings, not yet checked."""
-        values = {one.name: shown(one) for one in self._all if self.is_asked(one)}
-        return {
-            name: value
-            for name, value in values.items()
-            if value not in ("", default(name))
-        }
 
     def is_asked(self, widget: Field) -> bool:
         """Return whether a setting has a meaning with the kind of noise."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from magicgui.widgets import ComboBox, FloatSlider
 
-from napari_blindspot._napari.fields import bare, default, described, shown
+from napari_blindspot._napari.asked_form import AskedForm
+from napari_blindspot._napari.fields import bare, described
 from napari_blindspot._napari.hole_edit import DEFAULT, HoleEdit
-from napari_blindspot._napari.layout import Rows
 from napari_blindspot.config.students import StudentSize
 from napari_blindspot.methods import METHODS
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STUDENTS = [(DEFAULT, ""), *((size, size) for size in ("none", *get_args(StudentSize)))]
 
 
-class TunableForm(Rows):
+class TunableForm(AskedForm):
     """Widgets for blind spots, student and strength, each named after its setting."""
 
     def __init__(self) -> None:
@@ -29,10 +29,9 @@ class TunableForm(Rows):
         self.strength = FloatSlider(
             min=0.0, max=1.0, step=0.05, **described("strength", "Strength")
         )
-        self._all: tuple[Field, ...] = (
-            self.hole, self.train_hole, self.student, self.strength,
-        )  # fmt: skip
-        super().__init__("tunable", self._all)
+        super().__init__(
+            "tunable", (self.hole, self.train_hole, self.student, self.strength)
+        )
         self.hole.changed.connect(self._show_asked)
         self._show_asked()
 
@@ -40,15 +39,6 @@ class TunableForm(Rows):
         """Show what the method has: one of them trains behind a hole of its own."""
         self._own_training = METHODS[method].train_hole is not None
         self._show_asked()
-
-    def given(self) -> dict[str, Any]:
-        """Return what was changed, by the names of the settings, not yet checked."""
-        values = {one.name: shown(one) for one in self._all if self.is_asked(one)}
-        return {
-            name: value
-            for name, value in values.items()
-            if value not in ("", default(name))
-        }
 
     def is_asked(self, widget: Field) -> bool:
         """Return whether a setting has a meaning beside the others.

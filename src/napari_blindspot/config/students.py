@@ -76,6 +76,9 @@ class StudentRecipe(Settings):
 WIDTHS: dict[StudentSize, int] = {"tiny": 8, "small": 16, "full": 32}
 """Channels of the three sizes of students."""
 
+DEPTH = 3
+"""Poolings of students: what they see is enough for what a stack shows."""
+
 _CPU = StudentRecipe()
 _GPU = StudentRecipe(steps=2000, minutes=1.0, lessons=768, crop=128, batch=16)
 

@@ -103,10 +103,16 @@ def with_dark(noise: NoiseModel, dark: DarkMaps) -> NoiseModel:
 
 def on_average(channel: Channel, dark: DarkMaps | None) -> Channel:
     """Return the channel with the noise of its average pixel, as neighbours show it."""
-    noise = channel.noise
-    if dark is None or not isinstance(noise, PoissonGaussian):
+    if dark is None:
         return channel
     more = float(dark.extra.mean(dtype=np.float64))
-    return replace(
-        channel, noise=replace(noise, b=noise.b + more, floor=noise.floor + more)
-    )
+    return replace(channel, noise=_with_more(channel.noise, more))
+
+
+def _with_more(noise: NoiseModel, more: float) -> NoiseModel:
+    """Return noise of more variance everywhere; outliers stay as they are."""
+    if isinstance(noise, Impulse):
+        base = _with_more(noise.base, more)
+        assert isinstance(base, PoissonGaussian)
+        return replace(noise, base=base)
+    return replace(noise, b=noise.b + more, floor=noise.floor + more)

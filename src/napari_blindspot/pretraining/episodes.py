@@ -21,8 +21,9 @@ from napari_blindspot.methods.start import fit_start
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.planes import neighbours
-from napari_blindspot.pretraining.recordings import CONTEXT, Recording, record
+from napari_blindspot.pretraining.recordings import Recording, record
 from napari_blindspot.pretraining.volumes import make_volume
+from napari_blindspot.starts.shipped import CONTEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,13 +13,13 @@ import numpy as np
 from scipy import ndimage
 
 from napari_blindspot.normalize import fit_normalization
+from napari_blindspot.starts.shipped import CONTEXT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.networks.blindspot import Hole
 
-CONTEXT = 2  # neighbour planes on either side
 _PHOTONS = (1.0, 300.0)  # at the 99.9 % quantile
 _READ_NOISE = (0.3, 8.0)  # electrons
 _PLAIN_HOLES = 0.65  # of the recordings want a blind spot of one voxel

@@ -12,11 +12,10 @@ import torch
 from safetensors.torch import save
 
 from napari_blindspot import __version__
-from napari_blindspot.config.students import WIDTHS, StudentSettings
+from napari_blindspot.config.students import DEPTH, WIDTHS, StudentSettings
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.networks.student import StudentNetwork
-from napari_blindspot.pretraining.recordings import CONTEXT
-from napari_blindspot.starts.shipped import Shipped, read_index
+from napari_blindspot.starts.shipped import CONTEXT, Shipped, read_index
 from napari_blindspot.training.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
     from napari_blindspot.config import NetworkSettings
     from napari_blindspot.pretraining.training import Pretraining
-
-_DEPTH = 3  # of students
 
 
 def _teachers() -> dict[str, NetworkSettings]:
@@ -42,7 +39,7 @@ def _teachers() -> dict[str, NetworkSettings]:
 def _students() -> dict[str, StudentSettings]:
     return {
         f"student-{size}": StudentSettings(
-            width=width, depth=_DEPTH, context=CONTEXT, units="noise"
+            width=width, depth=DEPTH, context=CONTEXT, units="noise"
         )
         for size, width in WIDTHS.items()
     }

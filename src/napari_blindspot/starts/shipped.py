@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from napari_blindspot.config import NetworkSettings
     from napari_blindspot.config.students import StudentSettings
 
-_SHAPE = ("width", "depth", "neighbour_width", "half_planes", "units")
+CONTEXT = 2
+"""Neighbour planes on either side that start weights are made for."""
+
+SHAPE = ("width", "depth", "neighbour_width", "half_planes", "units")
 """Settings in which a network and its start weights must agree."""
 
 
@@ -58,7 +61,7 @@ def shipped_for(settings: NetworkSettings | StudentSettings) -> Shipped | None:
     """Return the start weights made for networks of this shape, None without."""
     wanted = settings.model_dump()
     for one in read_index(weights_folder()):
-        same = all(one.network.get(key) == wanted.get(key) for key in _SHAPE)
+        same = all(one.network.get(key) == wanted.get(key) for key in SHAPE)
         if same and one.network["context"] >= wanted["context"]:
             return one
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from napari_blindspot.config.students import WIDTHS, StudentSettings
+from napari_blindspot.config.students import DEPTH, WIDTHS, StudentSettings
 from napari_blindspot.device import pick_device
 from napari_blindspot.errors import InputError, ModelFileError
 from napari_blindspot.facts import software_facts, source_facts
@@ -17,7 +17,7 @@ from napari_blindspot.networks.student import StudentNetwork
 from napari_blindspot.planes import plane_series, resolve_context_axis, usable_context
 from napari_blindspot.progress import run
 from napari_blindspot.starts.adapt import load_start
-from napari_blindspot.starts.shipped import read_weights, shipped_for
+from napari_blindspot.starts.shipped import CONTEXT, read_weights, shipped_for
 from napari_blindspot.training.learning import learn
 from napari_blindspot.training.recipes import choose_recipe
 from napari_blindspot.training.warm import begin
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.progress import CancelToken
     from napari_blindspot.stack import Stack
-
-_CONTEXT = 2  # neighbour planes on either side, where the stack has them
-_DEPTH = 3
 
 
 def models_at_once(
@@ -152,7 +149,7 @@ def student_at_once(
     """
     axis = resolve_context_axis(stack, context)
     planes = plane_series(stack, axis)[0].shape[0]
-    shape = _shape(size, 0 if axis == "none" else usable_context(planes, _CONTEXT))
+    shape = _shape(size, 0 if axis == "none" else usable_context(planes, CONTEXT))
     shipped = shipped_for(shape)
     if shipped is None:
         raise ModelFileError(
@@ -191,9 +188,9 @@ def smallest_shipped() -> StudentSize | None:
     return next((size for size in WIDTHS if shipped_for(_shape(size))), None)
 
 
-def _shape(size: StudentSize, context: int = _CONTEXT) -> StudentSettings:
+def _shape(size: StudentSize, context: int = CONTEXT) -> StudentSettings:
     return StudentSettings(
-        width=WIDTHS[size], depth=_DEPTH, context=context, units="noise"
+        width=WIDTHS[size], depth=DEPTH, context=context, units="noise"
     )
 
 

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_blindspot.config import Recipe
-from napari_blindspot.config.students import WIDTHS, StudentSettings, student_recipe
+from napari_blindspot.config.students import (
+    DEPTH,
+    WIDTHS,
+    StudentSettings,
+    student_recipe,
+)
 from napari_blindspot.device import cpu_threads, pick_device
 from napari_blindspot.errors import ModelFileError
 from napari_blindspot.facts import student_facts
@@ -52,7 +57,6 @@ fewer of them. While they are joined they take twice as much."""
 
 _KEPT_BACK = 0.125  # of the lessons
 _LEAST_LESSONS = 4
-_DEPTH = 3  # of small students: what they see is enough for what a stack shows
 
 
 def distill(
@@ -219,7 +223,7 @@ def make_student(teacher: BlindSpotNetwork, size: StudentSize) -> StudentNetwork
     depth = teacher.settings.depth
     settings = StudentSettings(
         width=WIDTHS[size],
-        depth=depth if size == "full" else min(_DEPTH, depth),
+        depth=depth if size == "full" else min(DEPTH, depth),
         context=teacher.settings.context,
         channels=teacher.settings.channels,
     )

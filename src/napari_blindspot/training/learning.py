@@ -36,7 +36,7 @@ from napari_blindspot.training.refinement import REFINE_AT, Refinement
 from napari_blindspot.training.sampling import Source
 from napari_blindspot.training.sampling_joint import make_sampler
 from napari_blindspot.training.starting import WarmStart
-from napari_blindspot.training.warm import begin
+from napari_blindspot.training.warm import begin, check_start
 from napari_blindspot.training.watching import Watching, model_maker
 from napari_blindspot.training.widening import LOOK_AT, Widening
 
@@ -79,6 +79,7 @@ def learn(
     the stacks; by default they are measured now.
     """
     method = get_method(settings.method)
+    check_start(settings.start)
     _refuse_channels(stacks, settings)
     device = pick_device(settings.device)
     axis = resolve_context_axis(stacks[0], settings.context)

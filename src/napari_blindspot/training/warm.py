@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.errors import BlindspotError, InputError
-from napari_blindspot.model_file import load_model
+from napari_blindspot.model_file import load_model, read_header
 from napari_blindspot.starts.adapt import load_start
-from napari_blindspot.starts.shipped import read_weights, shipped_for
+from napari_blindspot.starts.shipped import SHAPE, read_weights, shipped_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from napari_blindspot.config import NetworkSettings
     from napari_blindspot.model import Model
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
-
-_SHAPE = ("width", "depth", "neighbour_width", "half_planes", "units")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +61,18 @@ class Beginning:
     def as_dict(self) -> dict[str, Any]:
         """Return the start for the provenance."""
         return {"name": self.name, **(self.facts or {})}
+
+
+def check_start(start: str) -> None:
+    """Refuse a model file that cannot be read, before any work.
+
+    Raises
+    ------
+    ModelFileError
+        As `read_header`.
+    """
+    if start not in ("warm", "cold"):
+        read_header(start)
 
 
 def begin(start: str, network: NetworkSettings) -> Beginning:
@@ -151,7 +161,7 @@ def _from_model(model: Model, path: str, network: NetworkSettings) -> Beginning:
             f"but this stack has only enough for {network.context}; give a model of "
             f"such a stack, 'warm' or 'cold'."
         )
-    shape = {name: getattr(theirs, name) for name in _SHAPE}
+    shape = {name: getattr(theirs, name) for name in SHAPE}
     return Beginning(
         network.model_copy(update=shape),
         "model",
