@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_blindspot.errors import InputError
 from napari_blindspot.io.axes import resolve_axes
-from napari_blindspot.io.lazy import as_dask
+from napari_blindspot.io.lazy import with_shortcut
 from napari_blindspot.stack import AXES, Stack, VoxelSize
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MIN_SIDE = 16
 """A plane needs at least this many pixels a side."""
+_MOST_VOXELS = 2**60
 
 
 def build_stack(
@@ -54,8 +55,8 @@ def build_stack(
     _check_planes(letters, shape)
     order = tuple(sorted(range(len(letters)), key=lambda i: AXES.index(letters[i])))
     label = found.path.name if found.path else found.name
-    data = as_dask(found.pixels, label, order)
-    if not dtype.isnative:
+    data, shortcut = with_shortcut(found.pixels, label, order)
+    if not data.dtype.isnative:  # a dask array; others are in order by now
         data = data.astype(dtype.newbyteorder("="))
     z, y, x = (_length(found.spacing, found.axes, letters, axis) for axis in "ZYX")
     size = VoxelSize(z, y, x)
@@ -71,6 +72,7 @@ def build_stack(
         channel_names=names if len(names) == channels else (),
         path=found.path,
         notes=found.notes + notes,
+        shortcut=shortcut,
     )
 
 
@@ -117,6 +119,11 @@ def check_not_empty(shape: tuple[int, ...], name: str) -> None:
         raise InputError(
             f"{name} is empty: its shape is {shape}; give an input in which every "
             f"axis has at least one voxel."
+        )
+    if math.prod(shape) > _MOST_VOXELS:
+        raise InputError(
+            f"{name} says that its shape is {shape}, which no file can hold; what it "
+            f"says of itself is damaged, so copy or export it anew."
         )
 
 

@@ -5,24 +5,29 @@ from __future__ import annotations
 import math
 import uuid
 from dataclasses import dataclass
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_blindspot.errors import BlindspotError, InputError
+from napari_blindspot.errors import BlindspotError, InputError, reason
+from napari_blindspot.stack import Shortcut
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
 CHUNK_BYTES = 8 * 2**20
 TINY_BYTES = 2**20
+MOST_CHUNKS = 10**6
+"""More chunks would make a graph that no one waits for."""
+_TRIED = 1000  # chunks that are read again to find the one that is damaged
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LazyPixels:
-    """An array-like behind one door: its dimensions reordered, its errors readable.
+    """An array-like behind one door: dimensions and bytes in order, errors readable.
 
     dask copies a numpy array that it is given, memory-mapped ones too; it does not
     know how to copy this. The order is changed here because dask reads whole chunks
@@ -54,8 +59,8 @@ class LazyPixels:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Pixel type."""
-        dtype: np.dtype[Any] = np.dtype(self.source.dtype)
+        """Pixel type, in the byte order of this machine."""
+        dtype: np.dtype[Any] = np.dtype(self.source.dtype).newbyteorder("=")
         return dtype
 
     @property
@@ -67,19 +72,53 @@ class LazyPixels:
     def __getitem__(self, index: tuple[Any, ...]) -> NDArray[Any]:
         # dask asks with slices, whole numbers and lists; sources get slices alone.
         box, rest = zip(*(_slice_first(i) for i in index), strict=True)
-        inverse = np.argsort(self.order)
+        part = self._read(tuple(box[i] for i in np.argsort(self.order)))
+        result: NDArray[Any] = part.transpose(self.order)[rest]
+        return result.astype(self.dtype, copy=False)
+
+    def _read(self, box: tuple[slice, ...]) -> NDArray[Any]:
+        """Read a box in the order of the source."""
         try:
-            part: NDArray[Any] = np.asarray(self.source[tuple(box[i] for i in inverse)])
+            return np.asarray(self.source[box])
         except (BlindspotError, MemoryError):
             raise
+        except OSError as error:
+            raise InputError(
+                f"{self.label} could not be read at {self._words(box)} "
+                f"({error.strerror or reason(error)}); check its permissions and that "
+                f"its disk is still connected."
+            ) from error
         except Exception as error:
             raise InputError(
-                f"{self.label} could not be read at {_words(index)} ({error}); the "
-                f"file may be damaged or was changed meanwhile, so copy or export it "
-                f"anew."
+                f"{self.label} could not be read at {self._words(box)} "
+                f"({reason(error)}); the file may be damaged or was changed meanwhile, "
+                f"so copy or export it anew."
             ) from error
-        result: NDArray[Any] = part.transpose(self.order)[rest]
-        return result
+
+    def _words(self, box: tuple[slice, ...]) -> str:
+        """Say where reading failed: at the first chunk that cannot be read."""
+        for part in islice(self._chunks_in(box), _TRIED):
+            try:
+                np.asarray(self.source[part])
+            except Exception:
+                box = part
+                break
+        return f"[{', '.join(f'{box[i].start}:{box[i].stop}' for i in self.order)}]"
+
+    def _chunks_in(self, box: tuple[slice, ...]) -> Iterator[tuple[slice, ...]]:
+        """Yield the parts of a box that lie in one chunk each."""
+        native = native_chunks(self.source)
+        if native is None:
+            return
+        cuts = [
+            [*range(part.start - part.start % n, part.stop, n)]
+            for part, n in zip(box, native, strict=True)
+        ]
+        for corner in product(*cuts):
+            yield tuple(
+                slice(max(part.start, low), min(part.stop, low + n))
+                for part, low, n in zip(box, corner, native, strict=True)
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +160,18 @@ def as_dask(
     label: str,
     order: tuple[int, ...] | None = None,
 ) -> Any:
-    """Return a dask array with bounded chunks; a dask array keeps its own.
+    """Return a dask array with bounded chunks, as `with_shortcut`, alone."""
+    return with_shortcut(pixels, label, order)[0]
+
+
+def with_shortcut(
+    pixels: Any,
+    label: str,
+    order: tuple[int, ...] | None = None,
+) -> tuple[Any, Shortcut | None]:
+    """Return a dask array with bounded chunks, and what reads it past its graph.
+
+    A dask array keeps its chunks and has no shortcut.
 
     Parameters
     ----------
@@ -137,16 +187,18 @@ def as_dask(
     order = order or tuple(range(len(pixels.shape)))
     if isinstance(pixels, da.Array):
         if order == tuple(range(pixels.ndim)):
-            return pixels
-        return pixels.transpose(order)  # type: ignore[no-untyped-call]
+            return pixels, None
+        return pixels.transpose(order), None  # type: ignore[no-untyped-call]
     lazy = LazyPixels(pixels, label, order)
     # A name of its own: dask would hash, and so read, the whole source to find one.
-    return da.from_array(  # type: ignore[no-untyped-call]
+    name = f"blindspot-{uuid.uuid4().hex}"
+    data = da.from_array(  # type: ignore[no-untyped-call]
         lazy,
         chunks=bounded_chunks(lazy.shape, lazy.dtype.itemsize, lazy.chunks),
-        name=f"blindspot-{uuid.uuid4().hex}",
+        name=name,
         meta=np.empty((0,) * lazy.ndim, lazy.dtype),
     )
+    return data, Shortcut(name, lazy, (0,) * lazy.ndim)
 
 
 def bounded_chunks(
@@ -164,7 +216,8 @@ def bounded_chunks(
         Bytes per voxel.
     native
         Chunks of the source. Big ones are kept; small ones grow in multiples towards
-        the plane, so that no chunk is decoded twice.
+        the plane, so that no chunk is decoded twice. Of more than a million chunks
+        several planes make one.
 
     Returns
     -------
@@ -174,13 +227,21 @@ def bounded_chunks(
     chunk = [1] * len(shape)
     if native is not None:
         chunk = [max(1, min(c, n)) for c, n in zip(native, shape, strict=True)]
-        if math.prod(chunk) * itemsize >= TINY_BYTES:
-            return tuple(chunk)
-    for axis in (-1, -2):
-        room = CHUNK_BYTES // (math.prod(chunk) * itemsize)
-        if room > 1:
-            chunk[axis] = min(shape[axis], chunk[axis] * room)
+    if native is None or math.prod(chunk) * itemsize < TINY_BYTES:
+        for axis in (-1, -2):
+            room = CHUNK_BYTES // (math.prod(chunk) * itemsize)
+            if room > 1:
+                chunk[axis] = min(shape[axis], chunk[axis] * room)
+    for axis, length in enumerate(shape):
+        others = _count(shape, chunk) // -(-length // chunk[axis])
+        most = max(1, MOST_CHUNKS // others)
+        if -(-length // chunk[axis]) > most:
+            chunk[axis] *= -(-length // (chunk[axis] * most))
     return tuple(chunk)
+
+
+def _count(shape: Sequence[int], chunk: Sequence[int]) -> int:
+    return math.prod(-(-n // c) for n, c in zip(shape, chunk, strict=True))
 
 
 def native_chunks(pixels: Any) -> tuple[int, ...] | None:
@@ -190,7 +251,7 @@ def native_chunks(pixels: Any) -> tuple[int, ...] | None:
         return None
     if all(isinstance(c, tuple) for c in chunks):  # dask: all sizes along each axis
         chunks = tuple(max(c, default=1) for c in chunks)
-    return chunks if all(isinstance(c, int) for c in chunks) else None
+    return chunks if all(isinstance(c, int) and c > 0 for c in chunks) else None
 
 
 def _slice_first(index: Any) -> tuple[slice, Any]:
@@ -201,8 +262,3 @@ def _slice_first(index: Any) -> tuple[slice, Any]:
         return slice(int(index), int(index) + 1), 0
     wanted = np.asarray(index)
     return slice(int(wanted.min()), int(wanted.max()) + 1), wanted - wanted.min()
-
-
-def _words(index: tuple[Any, ...]) -> str:
-    parts = (f"{i.start}:{i.stop}" if isinstance(i, slice) else str(i) for i in index)
-    return f"[{', '.join(parts)}]"

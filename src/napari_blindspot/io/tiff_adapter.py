@@ -7,6 +7,7 @@ log. Half a stack must not pass for a whole one, so the log is read here.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 import weakref
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_blindspot.errors import InputError
+from napari_blindspot.errors import InputError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 OPEN_FILES = 16
 PAGE_BYTES = 64 * 2**20
+_LARGE_PIECE = 2**28
+_MOST_RATIO = 10**5  # no codec makes less of a plane of zeros
 _DAMAGE = re.compile(r"invalid page offset|invalid value offset|failed to reshape")
 _opening = threading.Lock()
 
@@ -111,13 +114,14 @@ def read_header(path: Path) -> TiffHeader:
         raise
     except Exception as error:  # garbage in a header surfaces as any error at all
         raise InputError(
-            f"{path.name} is not a readable TIFF file ({error}); check that it was "
-            f"copied completely and that its ending names its format."
+            f"{path.name} is not a readable TIFF file ({reason(error)}); check that it "
+            f"was copied completely and that its ending names its format."
         ) from error
 
 
 def _header(path: Path, tif: Any) -> TiffHeader:
     series = tif.series[0]
+    _check_decoder(path, series.keyframe)
     missing = _check_complete(path, series)
     level = _open_level(path, _stamp(path))
     pixels = TiffPixels(
@@ -153,13 +157,49 @@ def _check_complete(path: Path, series: Any) -> int:
         _check_end(path, series.dataoffset + size, path.stat().st_size)
         return 0
     missing = 0
+    pieces = math.prod(series.keyframe.chunked)
+    room = math.prod(series.keyframe.chunks) * series.dtype.itemsize
     for page in series:
         if page is None:
             missing += 1
             continue
+        _check_pieces(path, page, pieces, room)
         ends = map(sum, zip(page.dataoffsets, page.databytecounts, strict=False))
         _check_end(path, max(ends, default=0), page.parent.filehandle.size)
     return missing
+
+
+def _check_pieces(path: Path, page: Any, pieces: int, room: int) -> None:
+    """Refuse a page that lists fewer pieces than it has, or absurdly small ones.
+
+    tifffile reads what is not listed as zeros, and makes room for what a piece is said
+    to hold.
+    """
+    listed = min(len(page.dataoffsets), len(page.databytecounts))
+    if listed < pieces and not page.is_contiguous:
+        raise InputError(
+            f"{path.name} is damaged: a plane has {pieces} pieces and lists {listed}; "
+            f"copy it again from where it was recorded."
+        )
+    stored = max(page.databytecounts, default=0)
+    if room > _LARGE_PIECE and room > _MOST_RATIO * stored:
+        raise InputError(
+            f"{path.name} is damaged: {stored} bytes are said to hold {room} bytes of "
+            f"pixels; copy it again from where it was recorded."
+        )
+
+
+def _check_decoder(path: Path, page: Any) -> None:
+    """Refuse a compression that cannot be undone here."""
+    import tifffile
+
+    if page.compression in tifffile.TIFF.DECOMPRESSORS:
+        return
+    raise InputError(
+        f"{path.name} is compressed with method {int(page.compression)} of TIFF, which "
+        f"cannot be read here; export it uncompressed, or compressed with LZW or "
+        f"deflate (zlib)."
+    )
 
 
 def _check_end(path: Path, needed: int, size: int) -> None:

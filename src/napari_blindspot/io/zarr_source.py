@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_blindspot.errors import InputError
+from napari_blindspot.errors import InputError, reason
 from napari_blindspot.io.axes import letter
 from napari_blindspot.io.found import UNKNOWN, Found
 from napari_blindspot.io.units import length_um, time_s
+from napari_blindspot.io.zarr_pixels import ZarrPixels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,11 +36,8 @@ def find_in_zarr_folder(path: Path, name: str) -> Found:
 
     try:
         node = zarr.open(str(path), mode="r")
-    except Exception as error:
-        raise InputError(
-            f"{path.name} cannot be read as Zarr ({error}); check that the folder was "
-            f"copied completely."
-        ) from error
+    except Exception as error:  # what is wrong in a document breaks in any way
+        raise _refused(path.name, error) from error
     return find_in_zarr(node, name, path)
 
 
@@ -57,19 +56,42 @@ def find_in_zarr(node: Any, name: str = "", path: Path | None = None) -> Found:
     Raises
     ------
     InputError
-        If a group holds no image, or several.
+        If a group holds no image, or several, or its metadata make no sense.
     """
     path = path or _folder_of(node)
     name = name or (path.name.removesuffix(".zarr") if path else "stack")
     name = name.removesuffix(".ome")
+    try:
+        return _find(node, name, path)
+    except InputError:
+        raise
+    except Exception as error:  # what is wrong in a document breaks in any way
+        raise _refused(path.name if path else name, error) from error
+
+
+def _refused(name: str, error: Exception) -> InputError:
+    """Return the sentence for metadata that cannot be read or make no sense."""
+    advice = "check that the folder was copied completely"
+    if type(error).__name__ == "UnknownCodecError":
+        advice = (
+            "install the package that brings this codec, or write the data again with "
+            "a common one such as zstd"
+        )
+    elif isinstance(error, OSError):
+        advice = "check its permissions and that its disk is still connected"
+    return InputError(f"{name} cannot be read as Zarr ({reason(error)}); {advice}.")
+
+
+def _find(node: Any, name: str, path: Path | None) -> Found:
     if type(node).__name__ == "Array":
-        return Found(node, axes=_dimension_axes(node), name=name, path=path)
+        axes = _dimension_axes(node)
+        return Found(ZarrPixels(node), axes=axes, name=name, path=path)
     attributes = dict(node.attrs)
     ome = attributes.get("ome", attributes)
     if isinstance(ome, dict) and ome.get("multiscales"):
         return _from_multiscales(node, ome, name, path)
     if isinstance(ome, dict) and "bioformats2raw.layout" in ome and "0" in node:
-        return find_in_zarr(node["0"], name, path)
+        return _find(node["0"], name, path)
     return _only_array(node, name, path)
 
 
@@ -83,7 +105,8 @@ def _only_array(group: Any, name: str, path: Path | None) -> Found:
             f"inside it."
         )
     array = group[names[0]]
-    return Found(array, axes=_dimension_axes(array), name=name, path=path)
+    axes = _dimension_axes(array)
+    return Found(ZarrPixels(array), axes=axes, name=name, path=path)
 
 
 def _from_multiscales(
@@ -97,22 +120,23 @@ def _from_multiscales(
     try:
         dataset = image["datasets"][0]
         array = group[dataset["path"]]
-    except (KeyError, IndexError, TypeError) as error:
+        pixels = ZarrPixels(array)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{name} announces an OME-Zarr image that it does not hold ({error}); "
-            f"copy the folder again."
+            f"{name} announces an OME-Zarr image that it does not hold "
+            f"({reason(error)}); copy the folder again."
         ) from error
     entries = _axis_entries(image.get("axes"), array.ndim)
     axes = "".join(_axis_letter(entry) for entry in entries)
     steps = [
-        *dataset.get("coordinateTransformations", ()),
-        *image.get("coordinateTransformations", ()),
+        *(dataset.get("coordinateTransformations") or ()),
+        *(image.get("coordinateTransformations") or ()),
     ]
     scale, shift = _combine(steps, array.ndim)
     factors = [_factor(entry) for entry in entries]
     spacing, notes = _spacing(entries, scale, factors)
     return Found(
-        array,
+        pixels,
         axes=axes,
         spacing=spacing,
         origin=tuple(
@@ -151,6 +175,8 @@ def _combine(
     for step in steps:
         numbers = step.get(str(step.get("type")))
         if not isinstance(numbers, list) or len(numbers) != ndim:
+            continue
+        if not all(math.isfinite(float(number)) for number in numbers):
             continue
         if step["type"] == "scale":
             scale = [a * float(n) for a, n in zip(scale, numbers, strict=True)]
