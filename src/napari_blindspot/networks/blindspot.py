@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_blindspot.networks.blind_filter import BlindFilter
+from napari_blindspot.networks.blind_filter import RADIUS, BlindFilter
 from napari_blindspot.networks.halfplane import (
     HalfPlaneUNet,
     causal_reach,
@@ -40,12 +40,14 @@ from napari_blindspot.networks.halfplane import (
 from napari_blindspot.networks.plain import PlainUNet
 from napari_blindspot.networks.precision import full_precision
 from napari_blindspot.networks.stabiliser import Stabiliser
-from napari_blindspot.networks.unet import LEAK, initialise
+from napari_blindspot.networks.unet import LEAK, initialise, lateral_reach
+from napari_blindspot.networks.views import Reach, View, reach_of, view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_blindspot.config import NetworkSettings
+    from napari_blindspot.networks.views import Core
 
 Hole = tuple[int, int, int]
 
@@ -155,7 +157,11 @@ class BlindSpotNetwork(nn.Module):
         return centre[:, 0] if self.settings.channels == 1 else centre.movedim(1, -1)
 
     def forward(
-        self, planes: Tensor, hole: Hole | None = None, kind: Tensor | None = None
+        self,
+        planes: Tensor,
+        hole: Hole | None = None,
+        kind: Tensor | None = None,
+        core: Core | None = None,
     ) -> Prior:
         """Predict every pixel of the centre plane from what surrounds it.
 
@@ -171,16 +177,23 @@ class BlindSpotNetwork(nn.Module):
         kind
             (N,) int64, which channel every image is of, where each has a start of its
             own; default: the first.
+        core
+            Rows and columns of which the answer is wanted; what only the others need
+            is left out, which is cheaper. Default: all.
 
         Returns
         -------
         Prior
-            Mean and variance of the clean value, float32.
+            Mean and variance of the clean value in the core, float32.
         """
-        return self.at_holes(planes, [hole or self.settings.hole], kind)[0]
+        return self.at_holes(planes, [hole or self.settings.hole], kind, core)[0]
 
     def at_holes(
-        self, planes: Tensor, holes: Sequence[Hole], kind: Tensor | None = None
+        self,
+        planes: Tensor,
+        holes: Sequence[Hole],
+        kind: Tensor | None = None,
+        core: Core | None = None,
     ) -> list[Prior]:
         """Predict every pixel at several blind spots.
 
@@ -189,7 +202,7 @@ class BlindSpotNetwork(nn.Module):
 
         Parameters
         ----------
-        planes, kind
+        planes, kind, core
             As of `forward`.
         holes
             Blind spots (z, y, x) that are alike in z. A size of 0 in y and x is no
@@ -212,45 +225,77 @@ class BlindSpotNetwork(nn.Module):
             kind = None
         elif kind is None:
             kind = torch.zeros(len(planes), dtype=torch.long, device=planes.device)
+        core = core or (slice(0, planes.shape[-2]), slice(0, planes.shape[-1]))
         seen = planes if self.eyes is None else self.eyes(planes, kind)
         padded = pad_high(seen, self.stride)
-        looked, around = self._looked(padded), self._neighbours(padded, holes[0])
+        looked = self._looked(padded, core, holes)
+        around = self._neighbours(padded, core, holes[0])
+        framed = view(core, _sides(planes), Reach(*[RADIUS] * 4))
         return [
-            self._answer(planes, [*_past(looked, hole), *around], hole, kind)
+            self._answer(planes, framed, [*_past(looked, hole), *around], hole, kind)
             for hole in holes
         ]
 
-    def _looked(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """Look along y, then along x, in both directions each; (2·N, maps, …)."""
+    def _looked(
+        self, planes: Tensor, core: Core, holes: Sequence[Hole]
+    ) -> list[tuple[Tensor, View]]:
+        """Look along y, then along x, in both directions each; maps and their views."""
         seen = planes[:, self._seen]
-        # A direction and its opposite have the same shape and go through the network
-        # together.
-        y, x = (
-            torch.cat([torch.rot90(seen, turns + half, (-2, -1)) for half in (0, 2)])
-            for turns in (0, 1)
-        )
-        return self.halfplane(y), self.halfplane(x)
+        looked: list[tuple[Tensor, View]] = []
+        for turns in (0, 1):
+            shift = max((hole[1 + turns] + 1) // 2 for hole in holes)
+            views = [
+                view(
+                    core,
+                    _sides(planes),
+                    reach_of(turns + half, self.settings.depth, shift),
+                    self.stride,
+                )
+                for half in (0, 2)
+            ]
+            parts = [
+                torch.rot90(seen[(..., *one.read)], turns + half, (-2, -1))
+                for one, half in zip(views, (0, 2), strict=True)
+            ]
+            looked += zip(self._half_planes(parts), views, strict=True)
+        return looked
+
+    def _half_planes(self, parts: list[Tensor]) -> Sequence[Tensor]:
+        if parts[0].shape != parts[1].shape:  # at a border of the plane
+            return [self.halfplane(part) for part in parts]
+        both: tuple[Tensor, ...] = self.halfplane(torch.cat(parts)).chunk(2)
+        return both
 
     def _answer(
-        self, planes: Tensor, maps: list[Tensor], hole: Hole, kind: Tensor | None
+        self,
+        planes: Tensor,
+        framed: View,
+        maps: list[Tensor],
+        hole: Hole,
+        kind: Tensor | None,
     ) -> Prior:
-        height, width = planes.shape[-2:]
-        start = self.start(planes, hole, kind)
-        maps = [one[..., :height, :width] for one in maps]
+        start = self.start(planes[(..., *framed.read)], hole, kind)
+        start = start[(..., *framed.keep)]
         seen = start if self.eyes is None else self.eyes(start, kind)
         hidden = self.head(torch.cat([*maps, seen.to(maps[0].dtype)], dim=1))
         return self._finish(hidden, start, kind)
 
-    def _neighbours(self, planes: Tensor, hole: Hole) -> list[Tensor]:
-        """Look at the neighbour planes, whole."""
+    def _neighbours(self, planes: Tensor, core: Core, hole: Hole) -> list[Tensor]:
+        """Look at the neighbour planes on all sides."""
         if self.neighbour is None:
             return []
+        reach = Reach(*[lateral_reach(self.settings.depth)] * 4)
+        here = view(core, _sides(planes), reach, self.stride)
+        planes = planes[(..., *here.read)]
+        below, above = planes[:, : self._centre.start], planes[:, self._centre.stop :]
         if self.eyes is not None and hole[0] // 2 >= self.settings.context:
             # Nothing to see says nothing, so a network without neighbours is the same.
-            n, _, height, width = planes.shape
-            return [planes.new_zeros(n, self.neighbour.out_channels, height, width)]
-        below, above = planes[:, : self._centre.start], planes[:, self._centre.stop :]
-        return [self.neighbour(torch.cat([below, above], dim=1))]
+            maps = planes.new_zeros(
+                len(planes), self.neighbour.out_channels, *planes.shape[-2:]
+            )
+        else:
+            maps = self.neighbour(torch.cat([below, above], dim=1))
+        return [maps[(..., *here.keep)]]
 
     def _finish(self, hidden: Tensor, start: Tensor, kind: Tensor | None) -> Prior:
         with full_precision(hidden):
@@ -281,16 +326,19 @@ class BlindSpotNetwork(nn.Module):
         return Prior(mean, factor.mT @ factor + floor)
 
 
-def _past(looked: tuple[Tensor, Tensor], hole: Hole) -> list[Tensor]:
-    """Shift what was seen along y and x past the hole, and turn it back."""
+def _past(looked: list[tuple[Tensor, View]], hole: Hole) -> list[Tensor]:
+    """Shift what was seen past the hole, turn it back and keep the core."""
     maps = []
-    for turns, (seen, size) in enumerate(zip(looked, hole[1:], strict=True)):
-        past = shift_down(seen, (size + 1) // 2)
-        maps += [
-            torch.rot90(one, -turns - half, (-2, -1))
-            for one, half in zip(past.chunk(2), (0, 2), strict=True)
-        ]
+    for (seen, here), turns in zip(looked, (0, 2, 1, 3), strict=True):
+        size = hole[1 + turns % 2]
+        past = torch.rot90(shift_down(seen, (size + 1) // 2), -turns, (-2, -1))
+        maps.append(past[(..., *here.keep)])
     return maps
+
+
+def _sides(planes: Tensor) -> tuple[int, int]:
+    height, width = planes.shape[-2:]
+    return height, width
 
 
 def answers(settings: NetworkSettings) -> int:

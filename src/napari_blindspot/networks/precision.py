@@ -22,4 +22,6 @@ def half_where_it_pays(device: torch.device) -> AbstractContextManager[object]:
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """Leave half precision for what follows."""
-    return torch.autocast("cuda", enabled=False) if x.is_cuda else nullcontext()
+    if x.device.type not in ("cuda", "cpu"):
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
