@@ -1,8 +1,9 @@
 """Take pictures of the panels after a short run on a stack or the generated sample.
 
 The tab Denoise goes to the file given by ``--out``, the preview before any training and
-after it, the tab Noise and the panel Compare beside it (``panel_start.png``,
-``panel_preview.png``, ``panel_noise.png``, ``panel_compare.png``). Needs a display;
+after it, a region, the tab Noise and the panel Compare beside it (``panel_start.png``,
+``panel_preview.png``, ``panel_region.png``, ``panel_noise.png``,
+``panel_compare.png``). Needs a display;
 without one:
 ``xvfb-run -a -s "-screen 0 1600x1200x24" python scripts/screenshot_panel.py``.
 """
@@ -57,6 +58,7 @@ def _take_pictures(viewer: Any, arguments: argparse.Namespace) -> None:
     panel.layer.value = noisy
     _save(viewer, arguments.out)
     _preview(viewer, panel, arguments)
+    _region(viewer, panel, arguments)
     panel.show_noise()
     _run(panel.noise_tab, arguments.timeout)
     _save(viewer, _beside(arguments.out, "noise"))
@@ -98,6 +100,38 @@ def _preview(viewer: Any, panel: Any, arguments: argparse.Namespace) -> None:
     panel.preview_box.value = False
     panel.form.tunable_fold.unfold(False)
     viewer.layers.append(denoised)
+
+
+def _region(viewer: Any, panel: Any, arguments: argparse.Namespace) -> None:
+    """Show what is denoised inside a drawn rectangle, then put everything back."""
+    noisy, before = panel.layer.value, list(viewer.layers)
+    for layer in before:
+        layer.visible = layer is noisy
+    viewer.canvas.grid.enabled = False
+    height, width = noisy.data.shape[-2:]
+    corners = [(height // 4, width // 4), (height * 3 // 4, width * 3 // 4)]
+    drawn = viewer.add_shapes(
+        [corners],
+        name="rectangle",
+        shape_type="rectangle",
+        scale=noisy.scale[-2:],
+        translate=noisy.translate[-2:],
+        units=noisy.units[-2:],
+        edge_color="yellow",
+        edge_width=0.5,
+        face_color="transparent",
+    )
+    panel.layer.value = noisy
+    panel.region.value = panel.region.choices[-1]
+    panel.set_options(uncertainty=False)
+    _run(panel, arguments.timeout)
+    viewer.layers.move(viewer.layers.index(drawn), len(viewer.layers))
+    _save(viewer, _beside(arguments.out, "region"))
+    for layer in [one for one in viewer.layers if one not in before]:
+        viewer.layers.remove(layer)
+    for layer in before:
+        layer.visible = True
+    viewer.canvas.grid.enabled = True
 
 
 def _run(panel: JobPanel, timeout_s: float) -> None:

@@ -22,6 +22,7 @@ from napari_blindspot import api
 from napari_blindspot.cli import app, main
 from napari_blindspot.cli.show import EventView, fact_lines, json_line
 from napari_blindspot.config import DenoiseSettings, Settings, TrainSettings
+from napari_blindspot.config.batch import BatchSettings
 from napari_blindspot.errors import Cancelled, InputError, RunError
 from napari_blindspot.progress import Progress
 
@@ -60,7 +61,7 @@ def raising(error: BaseException) -> Callable[..., Iterator[Progress]]:
 
 
 @pytest.mark.parametrize(
-    ("command", "kind"), [("denoise", DenoiseSettings), ("train", TrainSettings)]
+    ("command", "kind"), [("denoise", BatchSettings), ("train", TrainSettings)]
 )
 def test_options_and_defaults_are_those_of_the_settings(
     command: str, kind: type[Settings]
@@ -75,8 +76,9 @@ def test_options_and_defaults_are_those_of_the_settings(
         "--" + name.replace("_", "-"): field.default
         for name, field in kind.model_fields.items()
     }
-    own = {"--json": False, "--debug": False, "--overwrite": False}
-    assert shown == own | settings
+    switches = ("--json", "--debug", "--overwrite", "--resume")
+    own = dict.fromkeys(switches, False)
+    assert shown == own | settings | {"--config": None}
 
 
 def test_denoise_offers_every_documented_option(capsys: Capture) -> None:
@@ -347,7 +349,7 @@ def running(call: list[str]) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_ctrl_c_ends_with_130_and_cleans_up(noisy_tiff: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_with_130_and_leaves_what_can_be_resumed(noisy_tiff: Path, tmp_path: Path) -> None:
     source_bytes = noisy_tiff.read_bytes()
     target = tmp_path / "out.ome.zarr"
     words = ["--minutes", "5", "--device", "cpu", "--threads", "1"]
@@ -361,7 +363,9 @@ def test_ctrl_c_ends_with_130_and_cleans_up(noisy_tiff: Path, tmp_path: Path) ->
     assert out == ""
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("The run was cancelled")
-    assert [path.name for path in tmp_path.iterdir()] == ["noisy.tif"]
+    assert err.splitlines()[-1].endswith("go on with --resume (resume=True).")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["noisy.tif", "out.ome.zarr.partial"]
     assert noisy_tiff.read_bytes() == source_bytes
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import gc
 import pickle
-import sys
-from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 import pytest
 import tifffile
@@ -276,7 +273,6 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ("a.tif", b"II*\0\x08\0\0\0" + bytes(range(200)), r"a\.tif is"),
         ("a.png", b"x", r"'\.png', which is not known; give a TIFF"),
         ("data", b"x", "'nothing', which is not known"),
-        ("a.czi", b"x", r'pip install "napari-blindspot\[formats\]"'),
     ],
 )
 def test_files_that_are_no_stack_are_refused(
@@ -298,28 +294,6 @@ def test_unreadable_files_folders_and_addresses_are_refused(
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(InputError, match="may not be read"):
         open_stack(path)
-
-
-def test_vendor_formats_open_through_bioio(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    values = pixels(1, 2, 5, 20, 30)
-
-    class BioImage:
-        def __init__(self, path: Path) -> None:
-            assert path.name == "a.nd2"
-            self.dask_image_data = da.from_array(values)
-            self.physical_pixel_sizes = SimpleNamespace(Z=2.0, Y=0.2, X=None)
-            self.channel_names = ["a", "b"]
-
-    module = ModuleType("bioio")
-    module.BioImage = BioImage  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "bioio", module)
-    (tmp_path / "a.nd2").write_bytes(b"x")
-    stack = open_stack(tmp_path / "a.nd2")
-    assert (stack.axes, stack.voxel_size) == ("CZYX", VoxelSize(2.0, 0.2, None))
-    assert (stack.channel_names, stack.name) == (("a", "b"), "a")
-    np.testing.assert_array_equal(stack.data.compute(), values[0])
 
 
 def test_planes_that_the_metadata_announce_in_vain_are_told(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_pictures_of_the_panels_are_taken(tmp_path: Path) -> None:
         "scripts/screenshot_panel.py", "--out", str(tmp_path / "panel.png"),
         "--steps", "2", "--shape", "8", "64", "64",
     )  # fmt: skip
-    names = ("panel", "panel_noise", "panel_compare")
+    names = ("panel", "panel_region", "panel_noise", "panel_compare")
     for picture in (tmp_path / f"{name}.png" for name in names):
         assert picture.read_bytes().startswith(b"\x89PNG")
         assert picture.stat().st_size > 20_000

@@ -121,7 +121,8 @@ def test_reader_leaves_common_files_to_napari(manifest: PluginManifest) -> None:
         for reader in manifest.contributions.readers
         for pattern in reader.filename_patterns
     }
-    assert claimed == {"*.ome.zarr", "*.ome.tif", "*.ome.tiff"}
+    ours = {"*.ome.zarr", "*.ome.tif", "*.ome.tiff"}
+    assert claimed == ours | {"*.czi", "*.lif", "*.nd2", "*.ims"}
 
 
 def test_what_runs_without_a_window_needs_no_qt_and_no_torch() -> None:

@@ -12,6 +12,7 @@ from napari_blindspot._napari import samples
 from napari_blindspot._napari.readers import get_reader, layer_keywords, read
 from napari_blindspot.errors import RunError
 from napari_blindspot.stack import Stack, VoxelSize
+from vendor_files import write_imaris
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +74,18 @@ def test_several_files_at_once_are_left_to_napari() -> None:
     assert get_reader(["a.ome.tif", "b.ome.tif"]) is None
     assert get_reader("a.ome.tif") is read
     assert get_reader(["a.ome.tif"]) is read
+
+
+def test_a_file_of_a_microscope_maker_opens_through_napari(
+    viewer: ViewerModel, tmp_path: Path
+) -> None:
+    values = np.random.default_rng(0).poisson(50, (1, 2, 5, 24, 32)).astype(np.uint16)
+    edges = ((0.0, 0.0, 0.0), (10.0, 12.0, 8.0))
+    path = write_imaris(tmp_path / "cells.ims", values, edges, ("DAPI", "GFP"))
+    first, second = viewer.open(path, plugin="napari-blindspot")
+    assert (first.name, second.name) == ("cells DAPI", "cells GFP")
+    np.testing.assert_allclose(first.scale, (2.0, 0.5, 0.25))
+    np.testing.assert_array_equal(np.asarray(second.data), values[0, 1])
 
 
 def test_ome_tiff_opens_through_napari_with_its_voxel_size(

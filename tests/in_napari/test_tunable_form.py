@@ -131,3 +131,23 @@ def test_the_proposed_blind_spot_is_shown_unfolded(
     panel.noise_tab.hole_chosen.emit((1, 3, 5))
     assert panel.form.tunable.hole.value == (1, 3, 5)
     assert not panel.form.tunable.native.isHidden()
+
+
+def test_a_method_without_a_blind_spot_does_not_ask_for_one(form: DenoiseForm) -> None:
+    hole, method = form.tunable.hole, form.advanced.method
+    assert "blind2grad" in method.choices
+    method.value = "blind2grad"
+    assert not hole.visible
+    assert form.settings() == DenoiseSettings(quality="balanced", method="blind2grad")
+    method.value = "bayesian"
+    assert hole.visible
+
+
+def test_a_chosen_blind_spot_is_refused_by_a_method_without_one(
+    form: DenoiseForm,
+) -> None:
+    form.set_options(hole=(1, 1, 3))
+    form.advanced.method.value = "blind2grad"
+    assert form.tunable.hole.visible
+    with pytest.raises(InputError, match="hole has no meaning with method='blind2grad"):
+        form.settings()

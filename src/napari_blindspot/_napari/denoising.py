@@ -74,7 +74,7 @@ def denoise_layer(
     """
     import psutil
 
-    source = source_of(layer, settings.axes)
+    source = source_of(layer, settings.axes, settings.region)
     if out is None:
         check_memory(source, settings, psutil.virtual_memory().available)
     return _job(layer, source, settings, out, cancel, watch)

@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.utils.transforms import Affine
 
 from napari_blindspot._napari.time_left import duration
 from napari_blindspot.errors import InputError
+from napari_blindspot.io import open_stack
 from napari_blindspot.io.arrays import find_in_layer
 from napari_blindspot.io.axes import resolve_axes
+from napari_blindspot.io.region import parse_region
 from napari_blindspot.stack import AXES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari.components import ViewerModel
     from napari.layers import Image
 
@@ -52,13 +57,13 @@ class Source:
     name
         Name of the layer.
     shape
-        Shape of its data, of the finest level if it is multiscale.
+        Shape of what is denoised, of the finest level if it is multiscale.
     itemsize
         Bytes per voxel of its data.
     order
         For each dimension of the layer, its place in the order TCZYX.
     geometry, looks
-        Keyword arguments of a layer that lies where this one lies and looks alike.
+        Keyword arguments of a layer that lies where this part lies and looks alike.
     """
 
     name: str
@@ -69,7 +74,9 @@ class Source:
     looks: dict[str, Any]
 
 
-def source_of(layer: Image, axes: str | None = None) -> Source:
+def source_of(
+    layer: Image, axes: str | None = None, region: str | None = None
+) -> Source:
     """Take down where an image layer lies and how it looks.
 
     Parameters
@@ -79,23 +86,50 @@ def source_of(layer: Image, axes: str | None = None) -> Source:
     axes
         Axes of its data as the user gave them; by default its axis labels count, or
         what the core will guess without them.
+    region
+        The part of it that is denoised, as of `open_stack`; by default all.
 
     Raises
     ------
     InputError
-        If the layer shows colours or its axes cannot be known.
+        If the layer shows colours, its axes cannot be known, or it has no such part.
     """
     _, state, _ = layer.as_layer_data_tuple()
     found = find_in_layer(layer)
     letters, _ = resolve_axes(found.axes, found.pixels.shape, axes)
+    whole = zip(letters, found.pixels.shape, strict=True)
+    box = {axis: slice(0, int(n)) for axis, n in whole}
+    if region is not None:
+        box |= parse_region(region, open_stack(layer, axes))
     return Source(
         name=layer.name,
-        shape=tuple(int(n) for n in layer.data.shape),
+        shape=tuple(part.stop - part.start for part in box.values()),
         itemsize=np.dtype(layer.dtype).itemsize,
         order=_canonical_places(letters),
-        geometry={key: state[key] for key in GEOMETRY},
+        geometry=geometry_from(layer, [part.start for part in box.values()]),
         looks={key: state[key] for key in LOOKS if key in state},
     )
+
+
+def geometry_from(layer: Image, start: Sequence[int]) -> dict[str, Any]:
+    """Return keyword arguments of a layer that lies on a part of another one.
+
+    Parameters
+    ----------
+    layer
+        The other layer.
+    start
+        Where the part begins, in voxels, one number per dimension.
+    """
+    to_physical = Affine(
+        scale=layer.scale,
+        translate=layer.translate,
+        rotate=layer.rotate,
+        shear=layer.shear,
+        ndim=layer.ndim,
+    )
+    geometry = {name: getattr(layer, name) for name in GEOMETRY}
+    return {**geometry, "translate": to_physical(start)}
 
 
 def channel_count(layer: Image, axes: str | None = None) -> int:

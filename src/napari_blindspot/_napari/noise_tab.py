@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from magicgui.widgets.bases import Widget
 
+    from napari_blindspot._napari.region_edit import RegionEdit
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.reporting.findings import ChannelDiagnosis, Diagnosis
 
@@ -47,16 +48,18 @@ class NoiseTab(JobPanel):
         Where the user chooses the layer.
     axes
         Where the user names its axes; may be empty.
+    region
+        Where the user chooses a part of it.
     """
 
     hole_chosen = Signal(tuple)
     """The proposed blind spot (z, y, x), when the user wants to denoise with it."""
 
-    def __init__(self, layer: ComboBox, axes: LineEdit) -> None:
+    def __init__(self, layer: ComboBox, axes: LineEdit, region: RegionEdit) -> None:
         super().__init__(
             "noise", doing="Diagnosing", run_text="Diagnose", counted=("noise",)
         )
-        self._layer, self._axes = layer, axes
+        self._layer, self._axes, self._region = layer, axes, region
         self._diagnosis: Diagnosis | None = None
         self.stage.value = HINT
         self.extend([self.buttons, self.progress, self.stage])
@@ -95,7 +98,9 @@ class NoiseTab(JobPanel):
                 "layer is empty; open an image or choose an image layer first."
             )
         axes = shown(self._axes) or None
-        return diagnose_layer(layer, parse_settings(DiagnoseSettings, axes=axes), token)
+        region = self._region.region_of(layer, axes)
+        settings = parse_settings(DiagnoseSettings, axes=axes, region=region)
+        return diagnose_layer(layer, settings, token)
 
     def _show(self, diagnosis: Diagnosis) -> Diagnosis:
         self._diagnosis = diagnosis

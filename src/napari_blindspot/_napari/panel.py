@@ -29,6 +29,7 @@ from napari_blindspot._napari.noise_tab import NoiseTab
 from napari_blindspot._napari.preview import Preview
 from napari_blindspot._napari.preview_answers import DECIDING, Models
 from napari_blindspot._napari.preview_start import STARTING
+from napari_blindspot._napari.region_edit import RegionEdit
 from napari_blindspot.device import describe_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.progress import TITLES, CancelToken
@@ -78,11 +79,12 @@ class DenoisePanel(JobPanel):
         super().__init__("denoise", doing="Denoising", run_text="Run", counted=COUNTED)
         self._viewer = viewer
         self.layer = _layer_choice()
+        self.region = RegionEdit(viewer)
         self.form = DenoiseForm()
         self.device_report = wrapped_text("device_report", LOOKING)
         self.verdict = wrapped_text("verdict")
         self.noise_verdict = wrapped_text("noise_verdict")
-        self.noise_tab = NoiseTab(self.layer, self.form.advanced.axes)
+        self.noise_tab = NoiseTab(self.layer, self.form.advanced.axes, self.region)
         self.preview_box = CheckBox(
             text="Preview of the plane in view", name="preview", tooltip=PREVIEW
         )
@@ -136,6 +138,8 @@ class DenoisePanel(JobPanel):
                 "layer is empty; open an image or choose an image layer first."
             )
         settings, out = self.form.settings(), self.form.out()
+        region = self.region.region_of(layer, settings.axes)
+        settings = settings.model_copy(update={"region": region})
         watch = None if settings.model else self.preview.watcher(layer)
         job = denoise_layer(layer, settings, out, token, watch)
         if watch is not None:
@@ -185,7 +189,7 @@ class DenoisePanel(JobPanel):
             labels=False,
             name="page",
         )
-        self.append(Rows("source", [self.layer]))
+        self.append(Rows("source", [self.layer, self.region]))
         self.tabs.addTab(scrolled(page), "Denoise")
         self.tabs.addTab(scrolled(self.noise_tab), "Noise")
         self.native.layout().addWidget(self.tabs)
@@ -193,6 +197,7 @@ class DenoisePanel(JobPanel):
     def _enable(self) -> None:
         super()._enable()
         self.layer.enabled = self.form.enabled = not self.running
+        self.region.enabled = not self.running
         self.run_button.enabled = not self.running and self.layer.value is not None
 
     def _offer_channels(self) -> None:

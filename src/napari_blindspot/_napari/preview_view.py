@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.transforms import Affine
 
-from napari_blindspot._napari.layers import GEOMETRY
+from napari_blindspot._napari.layers import geometry_from
 from napari_blindspot.inference.places import Place
 from napari_blindspot.io.arrays import find_in_layer
 from napari_blindspot.io.axes import resolve_axes
@@ -103,7 +102,6 @@ def lying_at(layer: Image, letters: str, place: Place) -> dict[str, Any]:
     place
         The part of it.
     """
-    geometry = {name: getattr(layer, name) for name in GEOMETRY}
     starts = {
         "C": place.channel,
         "T": place.t,
@@ -111,15 +109,7 @@ def lying_at(layer: Image, letters: str, place: Place) -> dict[str, Any]:
         "Y": place.y.start,
         "X": place.x.start,
     }
-    to_physical = Affine(
-        scale=layer.scale,
-        translate=layer.translate,
-        rotate=layer.rotate,
-        shear=layer.shear,
-        ndim=layer.ndim,
-    )
-    geometry["translate"] = to_physical([starts[axis] for axis in letters])
-    return geometry
+    return geometry_from(layer, [starts[axis] for axis in letters])
 
 
 def with_axes(plane: NDArray[np.float32], letters: str) -> NDArray[np.float32]:

@@ -1,9 +1,10 @@
 """Read stacks as lazy layers that keep voxel size, units and axis names. No Qt.
 
-napari opens the same files by itself but drops the voxel size. This reader offers
-itself for the two families whose very point is that metadata, OME-Zarr and OME-TIFF,
-and leaves every other file to napari: a second reader for a common suffix would make
-napari ask about each such file, and ``viewer.open`` fail without ``plugin=``.
+napari opens OME-Zarr and OME-TIFF by itself but drops the voxel size. This reader
+offers itself for these two families, whose very point is that metadata, and for the
+formats of microscope makers, which napari does not open. It leaves every other file to
+napari: a second reader for a common suffix would make napari ask about each such file,
+and ``viewer.open`` fail without ``plugin=``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def read(path: Paths) -> list[LayerData]:
     Parameters
     ----------
     path
-        Anything that `open_stack` opens: OME-Zarr, zarr, TIFF.
+        Anything that `open_stack` opens: OME-Zarr, zarr, TIFF, formats of makers.
 
     Returns
     -------

@@ -7,37 +7,47 @@ from typing import Annotated, Any, get_args
 
 from cyclopts import Parameter
 
+from napari_blindspot.cli.folder import (
+    denoise_files,
+    is_about_folder,
+    refuse_folder_settings,
+)
+from napari_blindspot.cli.job import Asked, Config, needs
 from napari_blindspot.cli.options import options_from
 from napari_blindspot.cli.program import (
     Debug,
-    Input,
     Json,
+    OptionalInput,
     Overwrite,
+    Resume,
     app,
     follow,
     print_lines,
     report_facts,
 )
 from napari_blindspot.cli.show import json_line
-from napari_blindspot.config import (
-    DenoiseSettings,
-    Quality,
-    TrainSettings,
-    parse_settings,
-)
+from napari_blindspot.config import DenoiseSettings, Quality, TrainSettings
+from napari_blindspot.config.batch import BatchSettings
+from napari_blindspot.config.keeping import KeepSettings
 from napari_blindspot.errors import InputError
 
 
-@app.command
-@options_from(DenoiseSettings)
+@app.command(usage="Usage: napari-blindspot denoise [OPTIONS] INPUT OUTPUT")
+@options_from(BatchSettings)
+@needs(source="INPUT", out="OUTPUT")
 def denoise(
-    source: Input,
+    source: OptionalInput = None,
     out: Annotated[
-        Path,
-        Parameter(name="OUTPUT", help="New .ome.zarr or .zarr folder, or .tif file."),
-    ],
+        Path | None,
+        Parameter(
+            name="OUTPUT",
+            help="New .ome.zarr or .zarr folder, or .tif file; for a folder of files, "
+            "the folder of the outputs.",
+        ),
+    ] = None,
     /,
     *,
+    config: Config = None,
     json: Json = False,
     debug: Debug = False,
     **options: Any,
@@ -52,9 +62,18 @@ def denoise(
 
     With --method atbsn a student is taught by the trained network and its answer is
     written; --student none writes that of the network itself.
+
+    Where INPUT is a folder, each of its files is a stack of its own and OUTPUT the
+    folder of their outputs; files that fail are listed at the end.
     """
-    del debug  # read by main
-    settings = parse_settings(DenoiseSettings, **options)
+    asked = Asked("denoise", config, options, input=source, output=out)
+    chosen = asked.settings(BatchSettings)
+    if is_about_folder(asked):
+        denoise_files(asked, chosen, json=json, debug=debug)
+        return
+    refuse_folder_settings(asked)
+    settings = asked.settings(DenoiseSettings)
+    source, out = asked.source("input"), asked.path("output")
     from napari_blindspot import api
     from napari_blindspot.io import uncertainty_path
 
@@ -81,7 +100,9 @@ def train(
             help="Stacks to train on, then the new .safetensors model file.",
         ),
     ],
+    config: Config = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
     json: Json = False,
     debug: Debug = False,
     **options: Any,
@@ -93,22 +114,37 @@ def train(
 
     The model can be asked behind every blind spot: give denoise and preview another
     --hole. With --method atbsn the file holds the teacher; distill makes its student.
+
+    While it trains, its state is kept in MODEL.partial; if it is stopped, the same
+    command with --resume goes on from there.
     """
     del debug
-    settings = parse_settings(TrainSettings, **options)
-    if len(paths) < 2:
+    typed: dict[str, Path | list[Path]] = {}
+    if paths:
+        typed = {"input": list(paths[:-1]), "output": paths[-1]}
+    asked = Asked("train", config, options, **typed)
+    settings = asked.settings(TrainSettings)
+    if len(paths) < 2 and (paths or config is None):
         raise InputError(
             f"train needs at least one input and the model file to write, but got "
             f"{len(paths)} path(s); e.g. napari-blindspot train stack.tif "
             f"model.safetensors."
         )
-    *sources, target = paths
+    sources, target = asked.paths("input"), asked.path("output")
     from napari_blindspot import api
+    from napari_blindspot.io.kept_file import check_kept_file
+    from napari_blindspot.io.outputs import partial_path, remove
     from napari_blindspot.model_file import check_model_path, save_model
 
-    file = check_model_path(target, overwrite=overwrite)
-    model = follow(lambda token: api.train_job(sources, settings, token))
+    file = check_model_path(target, overwrite=True)
+    state = partial_path(file)
+    # First: what an older model is refused with would cost what was learnt.
+    check_kept_file(state, resume=resume, overwrite=overwrite)
+    check_model_path(file, overwrite=overwrite)
+    keep = KeepSettings(checkpoint=state, resume=resume, overwrite=overwrite)
+    model = follow(lambda token: api.train_job(sources, settings, token, keep=keep))
     save_model(model, file, overwrite=overwrite)
+    remove(state)
     report_facts({"output": file, **api.describe(file)}, json=json)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from napari_blindspot.errors import BlindspotError, Cancelled, InputError
+from napari_blindspot.errors import Cancelled, InputError, sentence_of
 from napari_blindspot.progress import CancelToken
 
 if TYPE_CHECKING:
@@ -85,19 +85,6 @@ def guarded(command: Callable[[], None], console: Console, *, debug: bool) -> Ex
     except Exception as error:
         if debug:
             console.print_exception()
-        console.print(f"Error: {_sentence(error)}")
+        console.print(f"Error: {sentence_of(error)}")
         return Exit.BAD_USE if isinstance(error, InputError) else Exit.FAILED
     return Exit.SUCCESS
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, BlindspotError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "The memory ran out; use a smaller --region or close other programs."
-    if isinstance(error, OSError):
-        return f"The system refused: {error}."
-    return (
-        f"Something unexpected happened ({type(error).__name__}: {error}); run again "
-        f"with --debug to see where."
-    )

@@ -32,15 +32,32 @@ def info(
     ],
     /,
     *,
+    job: Annotated[
+        Path | None,
+        Parameter(
+            group=OUTPUT,
+            show_default=False,
+            help="Also write how a result or a model file was made to this new .yaml "
+            "file, which --config of the other commands reads.",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Say what a stack, a denoised result or a model file holds."""
     del debug
     from napari_blindspot import api
+    from napari_blindspot.reporting.job_file import write_job
 
+    if job is not None:
+        write_job(file, job, overwrite=overwrite)
     facts = api.describe(file)
-    print_lines([json_line(facts)] if json else described_lines(facts))
+    written = [] if job is None else [f"Job file: {job}"]
+    if json:
+        print_lines([json_line(facts if job is None else {**facts, "job": job})])
+    else:
+        print_lines([*described_lines(facts), *written])
 
 
 @app.command

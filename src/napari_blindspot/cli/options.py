@@ -27,8 +27,11 @@ from napari_blindspot.config import (
     OutputSettings,
     PreviewSettings,
     Settings,
+    StreamSettings,
     TrainSettings,
 )
+from napari_blindspot.config.batch import FolderSettings
+from napari_blindspot.config.blind2grad import Blind2GradSettings
 from napari_blindspot.config.objective import ObjectiveSettings
 from napari_blindspot.config.tunable import (
     HoleSettings,
@@ -47,6 +50,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _TITLES: tuple[tuple[type[Settings], str], ...] = (
     (OpenSettings, "Input"),
+    (FolderSettings, "Folder as input"),
     (PreviewSettings, "Plane"),
     (CompareSettings, "Comparison"),
     (BudgetSettings, "Training time (one of the three)"),
@@ -60,15 +64,17 @@ _TITLES: tuple[tuple[type[Settings], str], ...] = (
     (CameraSettings, "Camera"),
     (OutputSettings, "Output"),
     (StrengthSettings, "Output"),
+    (StreamSettings, "Output"),
     (DeviceSettings, "Device"),
     (ObjectiveSettings, "Advanced training"),
+    (Blind2GradSettings, "Method blind2grad"),
 )
 _BY_TITLE = {
     title: Group(title, sort_key=order)
     for order, title in enumerate(dict.fromkeys(title for _, title in _TITLES))
 }
 _GROUPS = {kind: _BY_TITLE[title] for kind, title in _TITLES}
-OUTPUT = _BY_TITLE["Output"]
+INPUT, OUTPUT = _BY_TITLE["Input"], _BY_TITLE["Output"]
 REPORT = Group("Report", sort_key=len(_BY_TITLE))
 
 

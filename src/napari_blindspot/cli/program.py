@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from napari_blindspot.cli.guard import Exit, cancel_on_interrupt, guarded
+from napari_blindspot.cli.job import left_out
 from napari_blindspot.cli.options import OUTPUT, REPORT
 from napari_blindspot.cli.show import EventView, fact_lines, json_line, plain_console
-from napari_blindspot.cli.usage import PROGRAM, usage_lines
+from napari_blindspot.cli.usage import PROGRAM, usage_hint, usage_lines
 from napari_blindspot.progress import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from rich.console import Console
 
     from napari_blindspot.progress import CancelToken, Job
 
@@ -36,10 +39,9 @@ app = App(
     version=_version,
 )
 
-Input = Annotated[
-    Path,
-    Parameter(name="INPUT", help="TIFF file, file-name pattern, zarr or OME-Zarr."),
-]
+_INPUT = "TIFF file, file-name pattern, zarr or OME-Zarr."
+Input = Annotated[Path, Parameter(name="INPUT", help=_INPUT)]
+OptionalInput = Annotated[Path | None, Parameter(name="INPUT", help=_INPUT)]
 Json = Annotated[
     bool,
     Parameter(
@@ -65,6 +67,15 @@ Overwrite = Annotated[
         show_default=False,
         group=OUTPUT,
         help="Replace an existing output.",
+    ),
+]
+Resume = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        group=OUTPUT,
+        help="Go on with what a stopped run has left of this output.",
     ),
 ]
 
@@ -107,11 +118,18 @@ def main(tokens: Sequence[str] | None = None) -> int:
             tokens, exit_on_error=False, print_error=False
         )
     except CycloptsError as error:
-        for line in usage_lines(error):
-            console.print(line)
-        return Exit.BAD_USE
+        return _bad_use(console, usage_lines(error))
+    if word := left_out(command, bound.arguments):
+        said = f"{word} is missing."
+        return _bad_use(console, usage_hint(said, command.__name__))
     return guarded(
         lambda: command(*bound.args, **bound.kwargs),
         console,
         debug=bool(bound.arguments.get("debug", False)),
     )
+
+
+def _bad_use(console: Console, lines: list[str]) -> Exit:
+    for line in lines:
+        console.print(line)
+    return Exit.BAD_USE

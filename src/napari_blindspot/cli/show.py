@@ -62,6 +62,8 @@ class EventView:
 
     def __call__(self, event: Progress) -> None:
         """Show one event."""
+        if event.stage == "file":
+            self._forget()
         if event.stage not in self._tasks:
             self._begin(event)
         task = self._tasks[event.stage]
@@ -76,13 +78,21 @@ class EventView:
         Training may stop before its budget is used; its bar ends full all the same.
         """
         for task in self._bars.tasks:
+            if task.id == self._tasks.get("file"):
+                continue
             self._bars.update(task.id, total=task.completed or 1, completed=task.total)
             self._bars.stop_task(task.id)
         title = TITLES[event.stage]
         self._said.add(title)
-        if not self._console.is_terminal:
+        if not self._console.is_terminal and event.stage != "file":
             self._console.print(title)
         self._tasks[event.stage] = self._bars.add_task(title, total=event.total)
+
+    def _forget(self) -> None:
+        """Close the bars of the file before, and let the next say the same again."""
+        for stage in [stage for stage in self._tasks if stage != "file"]:
+            self._bars.remove_task(self._tasks.pop(stage))
+        self._said.clear()
 
 
 def json_line(facts: Mapping[str, Any]) -> str:

@@ -7,32 +7,36 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from napari_blindspot.cli.job import Asked, Config, needs
 from napari_blindspot.cli.options import options_from
 from napari_blindspot.cli.program import (
     Debug,
-    Input,
     Json,
+    OptionalInput,
     Overwrite,
     app,
     follow,
     report_facts,
 )
-from napari_blindspot.config import DistillSettings, PreviewSettings, parse_settings
+from napari_blindspot.config import DistillSettings, PreviewSettings
 from napari_blindspot.errors import InputError
 
 
-@app.command
+@app.command(usage="Usage: napari-blindspot distill [OPTIONS] MODEL INPUT STUDENT")
 @options_from(DistillSettings)
+@needs(file="MODEL", source="INPUT", out="STUDENT")
 def distill(
     file: Annotated[
-        Path, Parameter(name="MODEL", help="Model file of the teacher, from train.")
-    ],
-    source: Input,
+        Path | None,
+        Parameter(name="MODEL", help="Model file of the teacher, from train."),
+    ] = None,
+    source: OptionalInput = None,
     out: Annotated[
-        Path, Parameter(name="STUDENT", help="New .safetensors model file.")
-    ],
+        Path | None, Parameter(name="STUDENT", help="New .safetensors model file.")
+    ] = None,
     /,
     *,
+    config: Config = None,
     overwrite: Overwrite = False,
     json: Json = False,
     debug: Debug = False,
@@ -45,15 +49,17 @@ def distill(
     asked behind several blind spots, any other for its posterior mean.
     """
     del debug  # read by main
-    settings = parse_settings(DistillSettings, **options)
+    asked = Asked("distill", config, options, model=file, input=source, output=out)
+    settings = asked.settings(DistillSettings)
     from napari_blindspot import api
     from napari_blindspot.model_file import check_model_path, load_model, save_model
 
-    target = check_model_path(out, overwrite=overwrite)
-    teacher = load_model(file)
-    if target.exists() and target.samefile(file):
+    target = check_model_path(asked.path("output"), overwrite=overwrite)
+    made_by = asked.path("model")
+    teacher, source = load_model(made_by), asked.source("input")
+    if target.exists() and target.samefile(made_by):
         raise InputError(
-            f"the student would replace its own teacher {file}; choose another name."
+            f"the student would replace its own teacher {made_by}; choose another name."
         )
     model = follow(lambda token: api.distill_job(teacher, source, settings, token))
     save_model(model, target, overwrite=overwrite)
@@ -64,13 +70,15 @@ def distill(
     )
 
 
-@app.command
+@app.command(usage="Usage: napari-blindspot preview [OPTIONS] INPUT OUT")
 @options_from(PreviewSettings)
+@needs(source="INPUT", out="OUT")
 def preview(
-    source: Input,
-    out: Annotated[Path, Parameter(name="OUT", help="New .png file.")],
+    source: OptionalInput = None,
+    out: Annotated[Path | None, Parameter(name="OUT", help="New .png file.")] = None,
     /,
     *,
+    config: Config = None,
     overwrite: Overwrite = False,
     json: Json = False,
     debug: Debug = False,
@@ -95,10 +103,12 @@ def preview(
     white its 99.8 % quantile; --beside shows the noisy plane with the same limits.
     """
     del debug
-    settings = parse_settings(PreviewSettings, **options)
+    asked = Asked("preview", config, options, input=source, output=out)
+    settings = asked.settings(PreviewSettings)
+    source, target = asked.source("input"), asked.path("output")
     from napari_blindspot.reporting.previewing import preview_job
 
     shown = follow(
-        lambda token: preview_job(source, out, settings, token, overwrite=overwrite)
+        lambda token: preview_job(source, target, settings, token, overwrite=overwrite)
     )
     report_facts(shown.as_dict(), json=json)

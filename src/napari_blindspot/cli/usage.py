@@ -20,11 +20,13 @@ def usage_lines(error: CycloptsError) -> list[str]:
     list of str
         The error in one sentence, and the help command.
     """
-    command = " ".join((PROGRAM, *(error.command_chain or ())))
-    return [
-        f"Error: {_sentence(error)}",
-        f"See what is allowed with: {command} --help",
-    ]
+    return usage_hint(_sentence(error), *(error.command_chain or ()))
+
+
+def usage_hint(sentence: str, *command: str) -> list[str]:
+    """Return a sentence about bad use as an error, and the help command."""
+    asked = " ".join((PROGRAM, *command))
+    return [f"Error: {sentence}", f"See what is allowed with: {asked} --help"]
 
 
 def _sentence(error: CycloptsError) -> str:

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from napari_blindspot.config.base import Settings
+
+_UNNAMED = {2: "yx", 3: "zyx"}  # what ranges without names are along
+
+
+def named_region(region: Any) -> Any:
+    """Return a region with the names of its axes.
+
+    Parameters
+    ----------
+    region
+        Ranges along z, y and x, or y and x, such as ``"10:40,0:512,0:512"``, get their
+        names; anything else stays as it is.
+    """
+    if not isinstance(region, str) or "=" in region:
+        return region
+    ranges = [part.strip() for part in region.split(",")]
+    axes = _UNNAMED.get(len(ranges))
+    if axes is None or not all(ranges):
+        return region
+    return ",".join(f"{axis}={part}" for axis, part in zip(axes, ranges, strict=True))
+
+
+RegionChoice = Annotated[str, BeforeValidator(named_region)]
+"""A region as text, its axes named."""
 
 
 class OpenSettings(Settings):
@@ -20,6 +46,13 @@ class OpenSettings(Settings):
     channel: int | str | None = Field(
         None, description="Use this channel alone (index or name); default: all."
     )
-    region: str | None = Field(
-        None, description="Use this region alone, e.g. 'z=10:40,y=0:512'."
+    scene: int | str | None = Field(
+        None,
+        description="Of a file with several images (.czi, .lif, .nd2), this one "
+        "(index or name); default: the first.",
+    )
+    region: RegionChoice | None = Field(
+        None,
+        description="Use this region alone, e.g. 'z=10:40,y=0:512', or "
+        "'10:40,0:512,0:512' along z, y, x.",
     )

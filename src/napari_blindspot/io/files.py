@@ -13,6 +13,7 @@ from napari_blindspot.errors import InputError
 from napari_blindspot.io.axes import resolve_axes
 from napari_blindspot.io.bioio_source import BIOIO_SUFFIXES, find_in_bioio
 from napari_blindspot.io.found import Found
+from napari_blindspot.io.imaris_source import IMARIS_SUFFIXES, find_in_imaris
 from napari_blindspot.io.lazy import FileSeries, LazyPixels
 from napari_blindspot.io.tiff_source import TIFF_SUFFIXES, find_in_tiff
 from napari_blindspot.io.zarr_source import find_in_zarr_folder, is_zarr_folder
@@ -20,10 +21,13 @@ from napari_blindspot.io.zarr_source import find_in_zarr_folder, is_zarr_folder
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+VENDOR_SUFFIXES = (*BIOIO_SUFFIXES, *IMARIS_SUFFIXES)
 _WILD = re.compile(r"[*?\[]")
 
 
-def find_in_path(path: str | Path, axes: str | None = None) -> Found:
+def find_in_path(
+    path: str | Path, axes: str | None = None, scene: int | str | None = None
+) -> Found:
     """Describe a file, a Zarr folder, or the files a pattern stands for.
 
     Parameters
@@ -32,6 +36,8 @@ def find_in_path(path: str | Path, axes: str | None = None) -> Found:
         A path, or a pattern such as ``plane_*.tif``.
     axes
         Axes given by the user; for several files they say what lies along the files.
+    scene
+        Which image of a file that holds several.
 
     Raises
     ------
@@ -50,11 +56,15 @@ def find_in_path(path: str | Path, axes: str | None = None) -> Found:
             raise InputError(
                 f"no file matches the pattern {text!r}; check folder and spelling."
             )
-        return find_in_files(files, axes)
-    return _find_in_one(Path(text))
+        return find_in_files(files, axes, scene)
+    return _find_in_one(Path(text), scene)
 
 
-def find_in_files(paths: Sequence[str | Path], axes: str | None = None) -> Found:
+def find_in_files(
+    paths: Sequence[str | Path],
+    axes: str | None = None,
+    scene: int | str | None = None,
+) -> Found:
     """Describe equal files as one source, the files along Z, or T if Z is taken.
 
     Raises
@@ -65,7 +75,7 @@ def find_in_files(paths: Sequence[str | Path], axes: str | None = None) -> Found
     if not paths:
         raise InputError("the list of files is empty; give at least one path.")
     files = [Path(os.path.expanduser(os.fspath(path))) for path in paths]
-    found = [_find_in_one(file) for file in files]
+    found = [_find_in_one(file, scene) for file in files]
     if len(found) == 1:
         return found[0]
     for other in found[1:]:
@@ -98,7 +108,7 @@ def natural_key(text: str) -> list[tuple[int, int | str]]:
 
 def stem(path: Path) -> str:
     """Return the name of a file without its ending, ``.ome.tif`` being one ending."""
-    known = (*TIFF_SUFFIXES, *BIOIO_SUFFIXES, ".zarr")
+    known = (*TIFF_SUFFIXES, *VENDOR_SUFFIXES, ".zarr")
     name = path.name
     for suffix in known:
         if name.lower().endswith(suffix):
@@ -107,10 +117,19 @@ def stem(path: Path) -> str:
     return path.stem or name
 
 
-def _find_in_one(path: Path) -> Found:
+def _find_in_one(path: Path, scene: int | str | None) -> Found:
     try:
         _check_readable(path)
-        return _reader(path)(path, stem(path))
+        reader = _reader(path)
+        if reader is find_in_bioio:
+            return find_in_bioio(path, stem(path), scene)
+        if scene is not None:
+            raise InputError(
+                f"scene={scene!r} is about files that may hold several images "
+                f"({', '.join(BIOIO_SUFFIXES)}), but {path.name} is read as one; leave "
+                f"it out."
+            )
+        return reader(path, stem(path))
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror or error}); check its permissions "
@@ -145,10 +164,12 @@ def _reader(path: Path) -> Callable[[Path, str], Found]:
         return find_in_tiff
     if suffix in BIOIO_SUFFIXES:
         return find_in_bioio
+    if suffix in IMARIS_SUFFIXES:
+        return find_in_imaris
     raise InputError(
         f"{path.name} ends in {suffix or 'nothing'!r}, which is not known; give a TIFF "
         f"({', '.join(TIFF_SUFFIXES)}), a .zarr or .ome.zarr folder, or, with "
-        f'pip install "napari-blindspot[formats]", {", ".join(BIOIO_SUFFIXES)}.'
+        f'pip install "napari-blindspot[formats]", {", ".join(VENDOR_SUFFIXES)}.'
     )
 
 

@@ -30,6 +30,7 @@ def open_stack(
     voxel_size: Sequence[float | None] | None = None,
     channel: int | str | None = None,
     region: str | Mapping[str, slice | int] | None = None,
+    scene: int | str | None = None,
 ) -> Stack:
     """Open anything that holds a stack; no pixel is read.
 
@@ -50,8 +51,11 @@ def open_stack(
     channel
         Use this channel alone, by index or name.
     region
-        Use this region alone, e.g. ``"z=10:40,y=0:512"`` or ``{"z": slice(10, 40)}``;
-        counted within the chosen channel.
+        Use this region alone, e.g. ``"z=10:40,y=0:512"``, ``"10:40,0:512,0:512"``
+        along z, y and x, or ``{"z": slice(10, 40)}``; counted within the chosen
+        channel.
+    scene
+        Of a file that holds several images, this one, by index or name.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def open_stack(
     InputError
         If the source cannot be read or an argument does not fit it.
     """
-    stack = _open_whole(source, axes, voxel_size)
+    stack = _open_whole(source, axes, voxel_size, scene)
     if channel is not None:
         stack = stack.select_channel(channel)
     if region is not None:
@@ -75,17 +79,23 @@ def _open_whole(
     source: Any,
     axes: str | None,
     voxel_size: Sequence[float | None] | None,
+    scene: int | str | None,
 ) -> Stack:
     if isinstance(source, Stack):
         return _override(source, axes, voxel_size)
-    return build_stack(_find(source, axes), axes, voxel_size)
+    return build_stack(_find(source, axes, scene), axes, voxel_size)
 
 
-def _find(source: Any, axes: str | None) -> Found:
+def _find(source: Any, axes: str | None, scene: int | str | None) -> Found:
     if isinstance(source, (str, Path)):
-        return find_in_path(source, axes)
+        return find_in_path(source, axes, scene)
     if _is_path_list(source):
-        return find_in_files(source, axes)
+        return find_in_files(source, axes, scene)
+    if scene is not None:
+        raise InputError(
+            f"scene={scene!r} is about files that hold several images, but the source "
+            f"is of type {type(source).__name__}; leave it out."
+        )
     if is_zarr(source):
         return find_in_zarr(source)
     if is_array_like(source):

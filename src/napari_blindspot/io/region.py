@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from napari_blindspot.config.opening import named_region
 from napari_blindspot.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ def parse_region(
     ----------
     region
         Text such as ``"z=10:40,y=0:512"`` (Python slices: open ends and negative
-        numbers count as usual; ``z=5`` is one plane), or a mapping of axis to slice
-        or index.
+        numbers count as usual; ``z=5`` is one plane), or ``"10:40,0:512,0:512"``
+        along z, y and x, or a mapping of axis to slice or index.
     stack
         The stack the region lies in.
 
@@ -35,7 +36,9 @@ def parse_region(
     InputError
         If an axis is unknown or given twice, or a range is empty or out of range.
     """
-    items = region.items() if isinstance(region, Mapping) else _split(region)
+    items = (
+        region.items() if isinstance(region, Mapping) else _split(named_region(region))
+    )
     parsed: dict[str, slice] = {}
     for name, wanted in items:
         axis = str(name).strip().upper()
@@ -52,7 +55,8 @@ def _split(text: str) -> list[tuple[str, str]]:
     pairs = [part.split("=") for part in text.split(",") if part.strip()]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise InputError(
-            f"region={text!r} cannot be read; write ranges like 'z=10:40,y=0:512'."
+            f"region={text!r} cannot be read; write ranges like 'z=10:40,y=0:512', or "
+            f"'10:40,0:512,0:512' along z, y and x."
         )
     return [(name, wanted) for name, wanted in pairs]
 

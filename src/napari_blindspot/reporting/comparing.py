@@ -103,6 +103,7 @@ def _open(source: Any, settings: CompareSettings, role: str) -> Stack:
         voxel_size=settings.voxel_size,
         channel=settings.channel,
         region=settings.region,
+        scene=settings.scene,
     )
     unnamed = stack.path is None and stack.name == _UNNAMED
     return replace(stack, name=role) if unnamed else stack

@@ -149,7 +149,12 @@ def _opened(source: Any, settings: PreviewSettings) -> tuple[Stack, Place, Place
     A model may need all channels; a network that is trained here is for the one that
     is asked for.
     """
-    stack = open_stack(source, axes=settings.axes, voxel_size=settings.voxel_size)
+    stack = open_stack(
+        source,
+        axes=settings.axes,
+        voxel_size=settings.voxel_size,
+        scene=settings.scene,
+    )
     if settings.channel is None:
         place = _place(stack, settings)
         return stack, place, place
@@ -231,7 +236,8 @@ def _may_start(settings: PreviewSettings) -> bool:
     Where the shipped student may not answer, or a model of the user's is the start,
     one is taught.
     """
-    if settings.start == "cold" or settings.channels == "joint":
+    masked = get_method(settings.method).network == "masked"
+    if settings.start == "cold" or settings.channels == "joint" or masked:
         return False
     own = settings.start == "warm" and shipped_may_answer(settings)
     return own or settings.student in (None, "none")
@@ -283,7 +289,7 @@ def _said(
         x=(place.x.start, place.x.stop),
         limits=limits,
         method=model.method,
-        hole=None if model.is_student else model.result_hole,
+        hole=model.result_hole if model.has_hole else None,
         student=student_of(model),
         start=_start_of(model),
         strength=strength,
