@@ -28,7 +28,8 @@ from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, Progress, run
-from napari_blindspot.training.loop import Best, Clock, Trained, train_network
+from napari_blindspot.training.course import Best, Clock
+from napari_blindspot.training.loop import Trained, train_network
 from napari_blindspot.training.recipes import RECIPES, choose_recipe
 from napari_blindspot.training.sampling import Batch, CropSampler, Source
 from napari_blindspot.training.trainer import Trainer

@@ -14,7 +14,7 @@ from napari_blindspot.config import DenoiseSettings, Recipe, TrainSettings
 from napari_blindspot.config.students import StudentRecipe
 from napari_blindspot.progress import run
 from napari_blindspot.training import distilling, watching
-from napari_blindspot.training.loop import Clock
+from napari_blindspot.training.course import Clock
 from napari_blindspot.training.watching import Watching
 
 if TYPE_CHECKING:

@@ -85,13 +85,21 @@ def write_new_file(path: Path, content: bytes, name: str, *, overwrite: bool) ->
     partial = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with writing(path, len(content)):
-            partial.write_bytes(content)
+            write_through(partial, content)
         _refuse_existing(path, name, overwrite=overwrite)
         with writing(path, len(content)):
             os.replace(partial, path)
     except BaseException:
         remove(partial)
         raise
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Write a file and have it on the disk: after a power failure too it is whole."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _refuse_existing(path: Path, name: str, *, overwrite: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_blindspot.config import Recipe
+from napari_blindspot.config import NetworkSettings, Recipe
 from napari_blindspot.config.students import (
     DEPTH,
     WIDTHS,
@@ -26,11 +26,14 @@ from napari_blindspot.measure.channels import measure_saturation
 from napari_blindspot.measure.correction import correct
 from napari_blindspot.measure.fields import noise_fields
 from napari_blindspot.methods.distillation import inherit
+from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.networks.student import StudentNetwork
 from napari_blindspot.noise.likelihood import mapped
 from napari_blindspot.progress import Progress
 from napari_blindspot.starts.adapt import load_start
 from napari_blindspot.starts.shipped import read_weights, shipped_for
+from napari_blindspot.training.checkpoint import digest
+from napari_blindspot.training.keeping import Keeping, asked_by
 from napari_blindspot.training.sampling import Source
 from napari_blindspot.training.sampling_joint import make_sampler
 from napari_blindspot.training.teaching import Lessons, teach
@@ -38,14 +41,15 @@ from napari_blindspot.training.teaching import Lessons, teach
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from napari_blindspot.config import DistillSettings, NetworkSettings
+    from napari_blindspot.config import DistillSettings
     from napari_blindspot.config.students import StudentRecipe, StudentSize
     from napari_blindspot.inference.predictor import Predictor
     from napari_blindspot.measure.camera_maps import CameraMaps
-    from napari_blindspot.model import Model
-    from napari_blindspot.networks.blindspot import BlindSpotNetwork, Hole
+    from napari_blindspot.model import Learner, Model, Shape
+    from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.stack import Stack
+    from napari_blindspot.training.keeping import Keeper
     from napari_blindspot.training.sampling import Batch, CropSampler
 
 SIZES = (0, 1, 3, 5, 7, 9, 11)
@@ -65,8 +69,13 @@ def distill(
     settings: DistillSettings,
     cancel: CancelToken,
     camera: CameraMaps | None = None,
+    keep: Keeper | None = None,
 ) -> Job[Model]:
-    """Teach a student what a teacher says of a stack that is open already."""
+    """Teach a student what a teacher says of a stack that is open already.
+
+    `keep` holds the state of the teaching, which goes on from there if it was stopped;
+    the teacher is asked anew, and must be the same.
+    """
     device = pick_device(settings.device)
     model = match_channels(model, stack)
     recipe = _budget(student_recipe(device.type), settings)
@@ -89,6 +98,7 @@ def distill(
             seed=settings.seed,
             cancel=cancel,
             warm=pupil.start is not None,
+            keep=_keeping(keep, settings, recipe, model),
         )
     return replace(
         model,
@@ -107,6 +117,16 @@ def distill(
             pupil.start,
         ),
     )
+
+
+def _keeping(
+    keep: Keeper | None, settings: DistillSettings, recipe: StudentRecipe, model: Model
+) -> Keeping:
+    """Return what keeps the teaching: by a teacher of these very weights."""
+    teacher = digest("", model.network.state_dict())
+    plan = {"recipe": recipe.model_dump(), "teacher": teacher}
+    asked = asked_by(settings, set(type(settings).model_fields))
+    return Keeping(keep, asked, plan)
 
 
 def make_lessons(
@@ -155,6 +175,8 @@ def holes_of(model: Model) -> tuple[Hole, ...]:
     One where the posterior answers: it knows how much of the voxel's own value to
     believe. Without it all from none to one step beyond the trained one.
     """
+    if not model.has_hole:
+        return ()
     if model.answer == "posterior":
         return (model.result_hole,)
     z = model.result_hole[0]
@@ -197,7 +219,8 @@ def first_student(model: Model, size: StudentSize) -> Pupil:
     size
         Size of the student.
     """
-    eyes, cold = model.teacher.eyes, make_student(model.teacher, size)
+    cold = make_student(model.learner, size)
+    eyes = model.teacher.eyes if model.has_hole else None
     used = model.provenance.get("start", {}).get("used", True)
     if eyes is None or not used:
         return Pupil(cold)
@@ -218,8 +241,8 @@ def first_student(model: Model, size: StudentSize) -> Pupil:
     return Pupil(student, shipped.as_dict())
 
 
-def make_student(teacher: BlindSpotNetwork, size: StudentSize) -> StudentNetwork:
-    """Return a student of a teacher, with its weights where the shapes allow."""
+def make_student(teacher: Learner, size: StudentSize) -> StudentNetwork:
+    """Return a student of a network, with its weights where the shapes allow."""
     depth = teacher.settings.depth
     settings = StudentSettings(
         width=WIDTHS[size],
@@ -228,7 +251,8 @@ def make_student(teacher: BlindSpotNetwork, size: StudentSize) -> StudentNetwork
         channels=teacher.settings.channels,
     )
     student = StudentNetwork(settings)
-    inherit(student.unet, teacher.halfplane)
+    if isinstance(teacher, BlindSpotNetwork):
+        inherit(student.unet, teacher.halfplane)
     return student
 
 
@@ -264,8 +288,10 @@ def _sampler(
         Source(one, model.scales[one.channel], field, saturation[one.channel])
         for one, field in zip(series, fields, strict=True)
     ]
-    crops = Recipe(network=model.teacher.settings, crop=recipe.crop, batch=recipe.batch)
-    return make_sampler(sources, crops, model.teacher.stride, settings.seed)
+    shape = model.settings
+    seen = NetworkSettings(context=shape.context, channels=shape.channels)
+    crops = Recipe(network=seen, crop=recipe.crop, batch=recipe.batch)
+    return make_sampler(sources, crops, model.learner.stride, settings.seed)
 
 
 def _ask(
@@ -284,8 +310,7 @@ def _ask(
         for channel in channels
     ]
     model = predictor.model
-    shape = model.teacher.settings
-    count = lessons_that_fit(recipe, shape, len(holes), sampler.crop)
+    count = lessons_that_fit(recipe, model.settings, max(1, len(holes)), sampler.crop)
     kept = max(1, int(_KEPT_BACK * count / len(channels)))  # of each channel
     count = max(count - kept * len(channels), len(channels))
     sizes = [min(recipe.batch, count - at) for at in range(0, count, recipe.batch)]
@@ -299,7 +324,7 @@ def _ask(
 
 
 def lessons_that_fit(
-    recipe: StudentRecipe, settings: NetworkSettings, teachers: int, side: int
+    recipe: StudentRecipe, settings: Shape, teachers: int, side: int
 ) -> int:
     """Return how many lessons are asked for: those of the recipe, if memory holds them.
 
@@ -340,12 +365,13 @@ def _answered(
             kinds.append(torch.from_numpy(batch.kind[part]).long())
             answers.append(predictor.answers(maps, noise, channel, holes).cpu())
             yield Progress("distill", 0, 100, "%")
-    teacher = predictor.model.teacher.settings
+    model = predictor.model
+    seen = (model.teacher.settings.hole, *holes) if model.has_hole else ()
     return Lessons(
         torch.cat(planes),
         torch.cat(answers, dim=1),
         torch.cat(weight),
         torch.cat(kinds),
-        teacher.context,
-        quarter_turns=all(y == x for _, y, x in (teacher.hole, *holes)),
+        model.settings.context,
+        quarter_turns=all(y == x for _, y, x in seen),
     )

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_blindspot.config import LARGEST_HOLE
-from napari_blindspot.device import (
-    cpu_threads,
-    describe_device,
-    pick_device,
-)
+from napari_blindspot.config import LARGEST_HOLE, TrainSettings
+from napari_blindspot.device import cpu_threads
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import training_facts
-from napari_blindspot.measure.calibrated import measure_corrected, on_average
-from napari_blindspot.measure.fields import noise_fields
+from napari_blindspot.measure.calibrated import on_average
 from napari_blindspot.methods import get_method
 from napari_blindspot.methods.learned_model import (
     learned_sentence,
@@ -25,15 +20,16 @@ from napari_blindspot.methods.learned_model import (
     read_back,
 )
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
-from napari_blindspot.noise.models import Gaussian
-from napari_blindspot.planes import plane_series, resolve_context_axis, usable_context
 from napari_blindspot.progress import Progress
+from napari_blindspot.streaming.memory import share_memory
 from napari_blindspot.training.checking import check_noise
 from napari_blindspot.training.holes import choose_holes
+from napari_blindspot.training.keeping import Keeping, asked_by
+from napari_blindspot.training.learning_masked import learn_masked
 from napari_blindspot.training.loop import train_network
+from napari_blindspot.training.preparing import behind_a_hole, context_for, prepare
 from napari_blindspot.training.recipes import choose_recipe, warm_recipe
 from napari_blindspot.training.refinement import REFINE_AT, Refinement
-from napari_blindspot.training.sampling import Source
 from napari_blindspot.training.sampling_joint import make_sampler
 from napari_blindspot.training.starting import WarmStart
 from napari_blindspot.training.warm import begin, check_start
@@ -41,26 +37,27 @@ from napari_blindspot.training.watching import Watching, model_maker
 from napari_blindspot.training.widening import LOOK_AT, Widening
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from napari_blindspot.config import Recipe, TrainSettings
+    from napari_blindspot.config import Recipe
     from napari_blindspot.measure.calibrated import Measured
     from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.measure.channels import Channel
-    from napari_blindspot.measure.correction import Correction
     from napari_blindspot.methods import Method
     from napari_blindspot.model import Model
     from napari_blindspot.noise.recalibration import Recalibration
     from napari_blindspot.noise.verdict import Verdict
-    from napari_blindspot.planes import ContextAxis, PlaneSeries
+    from napari_blindspot.planes import PlaneSeries
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.stack import Stack
     from napari_blindspot.training.adjusting import Adjust
     from napari_blindspot.training.holes import Holes
+    from napari_blindspot.training.keeping import Keeper, Remembering
     from napari_blindspot.training.loop import Look, Trained
     from napari_blindspot.training.sampling import CropSampler
     from napari_blindspot.training.watching import Watch
 
+_ASKED = set(TrainSettings.model_fields)
 _DROPPED = 0.2  # of the steps, where other holes than the trained one are asked for
 
 
@@ -71,38 +68,36 @@ def learn(
     cancel: CancelToken,
     watch: Watch | None = None,
     measured: Measured | None = None,
+    keep: Keeper | None = None,
 ) -> Job[Model]:
     """Train one network on stacks that are open and cropped already.
 
     `watch` is given a provisional model now and then, as `training.watching` says;
     what is learnt does not depend on it. `measured` is what `measure_corrected` said of
-    the stacks; by default they are measured now.
+    the stacks; by default they are measured now. `keep` holds the state of the
+    training, which goes on from there if it was stopped.
     """
     method = get_method(settings.method)
+    if method.network == "masked":
+        args = (stacks, settings, camera, cancel, watch, measured, keep)
+        return (yield from learn_masked(*args))
     check_start(settings.start)
     _refuse_channels(stacks, settings)
-    device = pick_device(settings.device)
-    axis = resolve_context_axis(stacks[0], settings.context)
-    yield Progress("noise", 0, 1, "steps", "Estimating the noise")
-    if idle := describe_device(settings.device).warning:
-        yield Progress("noise", 0, 1, "steps", idle)
-    channels, corrections = measured or measure_corrected(stacks, settings, camera)
-    for note in dict.fromkeys(note for one in corrections for note in one.notes):
-        yield Progress("noise", 1, 1, "steps", note)
-    yield Progress("noise", 1, 1, "steps", _noise_sentence(channels))
+    prepared = yield from prepare(stacks, settings, camera, measured)
+    device, axis, channels = prepared.device, prepared.axis, prepared.channels
+    corrections = prepared.corrections
     corrected = [correction.stack for correction in corrections]
     holes = choose_holes(settings, method, corrected, channels)
     if holes.sentence:
         yield Progress("noise", 1, 1, "steps", holes.sentence)
-    sources = [
-        source
-        for correction in corrections
-        for source in _sources(correction, channels, axis, settings, cancel)
-    ]
+    sources = prepared.sources(settings, cancel)
+    if _may_measure(settings) and max(holes.train[1:]) > 1:
+        channels, sources = yield from behind_a_hole(prepared, sources)
     series = [source.series for source in sources]
     recipe, note = _fit_recipe(
         choose_recipe(settings, device.type), series, settings, holes
     )
+    recipe = _within_memory(recipe, settings)
     beginning = begin(settings.start, recipe.network)
     cold = recipe
     if beginning.is_warm:
@@ -131,6 +126,8 @@ def learn(
             look,
             widening,
             WarmStart(beginning.give, cold) if beginning.is_warm else None,
+            keep,
+            {"recipe": recipe.model_dump(), "start": beginning.as_dict()},
         )
         model = model_of(trained.network)
         choice: dict[str, Any] = {}
@@ -185,6 +182,8 @@ def _train(
     look: Look | None,
     widening: Widening | None,
     warm: WarmStart | None,
+    keep: Keeper | None,
+    plan: Mapping[str, Any],
 ) -> Job[tuple[Trained, tuple[Channel, ...]]]:
     """Train the network, and learn about the noise on the way where that is due."""
     torch.manual_seed(settings.seed)
@@ -193,11 +192,13 @@ def _train(
     if settings.unknown == "learn":
         learner = noise_learner(channels[0], recipe.network)
     refinement = Refinement(sampler, channels, device, cancel)
+    parts: dict[str, Remembering] = {"refinement": refinement}
     adjust: list[tuple[float, Adjust]] = []
     if _may_refine(settings, method):
         adjust += [(share, refinement) for share in REFINE_AT]
     if widening is not None:
         adjust += [(share, widening) for share in LOOK_AT]
+        parts["widening"] = widening
     trained = yield from train_network(
         network,
         sampler,
@@ -211,6 +212,7 @@ def _train(
         answer=method.answer,
         look=look,
         warm=warm,
+        keep=Keeping(keep, asked_by(settings, _ASKED), plan, parts),
     )
     channels = refinement.channels
     if learner is not None:
@@ -218,6 +220,12 @@ def _train(
         told = learned_sentence(channels[0].noise)
         yield Progress("train", 100, 100, "%", told)
     return trained, channels
+
+
+def _within_memory(recipe: Recipe, settings: TrainSettings) -> Recipe:
+    """Return the recipe with no more decoded pixels than the memory is to hold."""
+    kept = min(recipe.cache_bytes, share_memory(settings).cache)
+    return recipe.model_copy(update={"cache_bytes": kept})
 
 
 def _refuse_channels(stacks: Sequence[Stack], settings: TrainSettings) -> None:
@@ -253,11 +261,12 @@ def _may_refine(settings: TrainSettings, method: Method) -> bool:
 
     What the user gave stays.
     """
-    return (
-        method.answer == "posterior"
-        and settings.unknown == "estimate"
-        and not _is_given(settings)
-    )
+    return method.answer == "posterior" and _may_measure(settings)
+
+
+def _may_measure(settings: TrainSettings) -> bool:
+    """Return whether the noise is what is measured, for none is given or learned."""
+    return settings.unknown == "estimate" and not _is_given(settings)
 
 
 def _widening(
@@ -317,9 +326,7 @@ def _fit_recipe(
             f"the blind spot {holes.train} (z, y, x) of the training is as large as a "
             f"training crop of {side} px; give a smaller hole or train_hole."
         )
-    wanted = 0 if settings.context == "none" else recipe.network.context
-    planes = min(one.shape[0] for one in series)
-    context = usable_context(planes, wanted)
+    context, note = context_for(series, settings, recipe.network.context)
     changes: dict[str, Any] = {"context": context, "hole": holes.train}
     count = series[0].stack.sizes["C"]
     if settings.channels == "joint":
@@ -327,52 +334,5 @@ def _fit_recipe(
     else:
         changes["starts"] = count
     network = recipe.network.model_copy(update=changes)
-    note = ""
-    if context < wanted:
-        note = (
-            "a single plane: no neighbour planes are used"
-            if planes == 1
-            else f"{planes} planes along {series[0].axis}: {context} neighbour plane "
-            f"on either side is used instead of {wanted}"
-        )
     drop = _DROPPED if holes.tunable and context else 0.0
     return recipe.model_copy(update={"network": network, "drop_planes": drop}), note
-
-
-def _sources(
-    correction: Correction,
-    channels: Sequence[Channel],
-    axis: ContextAxis,
-    settings: TrainSettings,
-    cancel: CancelToken,
-) -> list[Source]:
-    """Return the series of one corrected stack with everything that training needs."""
-    series = plane_series(correction.stack, axis)
-    fields = noise_fields(
-        series,
-        [channel.noise for channel in channels],
-        [channel.scale for channel in channels],
-        correction,
-        cancel,
-        per_plane=settings.noise_per_plane,
-    )
-    return [
-        Source(
-            one,
-            channels[one.channel].scale,
-            field,
-            channels[one.channel].saturation,
-        )
-        for one, field in zip(series, fields, strict=True)
-    ]
-
-
-def _noise_sentence(channels: Sequence[Channel]) -> str:
-    parts = [
-        f"standard deviation {c.noise.sigma:.3g} grey values"
-        if isinstance(c.noise, Gaussian)
-        else f"gain {c.noise.gain:.3g} grey values per electron"
-        for c in channels
-    ]
-    warnings = [w for c in channels for w in c.noise.warnings]
-    return "Noise: " + "; ".join([*parts, *warnings])

@@ -6,22 +6,18 @@ after its best point the network over-fits while its training score still improv
 
 from __future__ import annotations
 
-import copy
-import math
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from napari_blindspot.device import channels_last
+from napari_blindspot.errors import RunError
 from napari_blindspot.methods.objective import Objective
 from napari_blindspot.progress import CancelToken, Job, Progress
-from napari_blindspot.training.starting import fit_starts, take_weights, unfit_words
+from napari_blindspot.training.course import Course
+from napari_blindspot.training.keeping import Keeping
 from napari_blindspot.training.trainer import Trainer
-from napari_blindspot.training.varying import augment, deeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,11 +30,7 @@ if TYPE_CHECKING:
     from napari_blindspot.training.sampling import CropSampler
     from napari_blindspot.training.starting import WarmStart
 
-    Look = Callable[[BlindSpotNetwork], float]
-
-_HELD_OUT_CROPS = 32
-_LEAST_STEPS_BETWEEN_CHECKS = 10
-_LEAST_GAIN = 1e-5  # nats by which a check must be better to count
+    Look = Callable[[Any], float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,68 +66,6 @@ class Trained:
     start: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Clock:
-    """Where training stands in its budget of steps and minutes."""
-
-    recipe: Recipe
-    started: float = field(default_factory=time.perf_counter)
-    checked: tuple[int, float] = (0, 0.0)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the start, without those in which it was stopped."""
-        return time.perf_counter() - self.started
-
-    def stopped_for(self, seconds: float) -> None:
-        """Leave some seconds out: they were spent on something else."""
-        self.started += seconds
-
-    def spent(self, step: int) -> float:
-        """Return the part of the budget that is spent, 0 to 1."""
-        if self.recipe.steps == 0:
-            return 1.0
-        return max(step / self.recipe.steps, self.seconds / 60 / self.recipe.minutes)
-
-    def check_is_due(self, step: int, spent: float) -> bool:
-        """Return whether the held-out score is taken now, and note that it is.
-
-        `checks` times over the whole budget, but not after every few steps, and once
-        more at its end.
-        """
-        last_step, last_spent = self.checked
-        due = spent >= 1 or (
-            step - last_step >= _LEAST_STEPS_BETWEEN_CHECKS
-            and spent - last_spent >= 0.999 / self.recipe.checks
-        )
-        if due:
-            self.checked = (step, spent)
-        return due
-
-
-@dataclass(slots=True)
-class Best:
-    """The best weights so far, by held-out score."""
-
-    score: float = math.inf
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    bad_checks: int = 0
-    history: list[tuple[int, float]] = field(default_factory=list)
-
-    def update(self, step: int, score: float, network: nn.Module) -> None:
-        """Note a check, and keep the weights if it is the best."""
-        self.history.append((step, score))
-        if score < self.score - _LEAST_GAIN:
-            self.score, self.bad_checks = score, 0
-            self.weights = copy.deepcopy(network.state_dict())
-        else:
-            self.bad_checks += 1
-
-    def is_over(self, recipe: Recipe, spent: float) -> bool:
-        """Return whether training has gone on long enough without improvement."""
-        return spent >= recipe.least and self.bad_checks >= recipe.patience
-
-
 def train_network(
     network: BlindSpotNetwork,
     sampler: CropSampler,
@@ -150,6 +80,7 @@ def train_network(
     answer: Answer = "posterior",
     look: Look | None = None,
     warm: WarmStart | None = None,
+    keep: Keeping | None = None,
 ) -> Job[Trained]:
     """Train a blind-spot network on the crops of a sampler.
 
@@ -183,6 +114,11 @@ def train_network(
         returns the seconds it took, which do not count as training.
     warm
         Where to start from; None: from random weights.
+    keep
+        Keeps the state now and then, when training is cancelled and at its end, and
+        goes on from what it kept before. On a CPU with the same number of threads, and
+        with a budget in steps, the weights are those of a training that was never
+        stopped.
 
     Yields
     ------
@@ -194,59 +130,85 @@ def train_network(
     -------
     Trained
     """
-    rng, hole = np.random.default_rng([seed, 3]), network.settings.hole
     objective = Objective(network, learner, stop_gradient=stop_gradient, answer=answer)
-    trainer = Trainer(objective, recipe, device)
-    held_out = sampler.held_out(_HELD_OUT_CROPS)
-    fit_starts(network, trainer, sampler, cancel)
-    trainer.restart()
-    filter_alone = copy.deepcopy(trainer.average)
-    start = take_weights(trainer, held_out, warm)
-    best, step = Best(), 0
-    best.update(0, start["filter"], filter_alone)
-    if start["used"]:
-        best.update(0, start["weights"], trainer.average)
-    if warm is not None and not start["used"]:
-        planned, recipe = recipe, warm.otherwise
-        yield Progress("train", 0, 100, "%", unfit_words(start, planned, recipe))
-    clock = Clock(recipe)
-    spent, due = clock.spent(step), list(adjust)
-    while spent < 1 and not best.is_over(recipe, spent):
-        cancel.raise_if_cancelled()
-        batch = augment(sampler.draw(), rng, quarter_turns=hole[1] == hole[2])
-        behind = deeper(hole, network.settings.context, recipe, rng)
-        loss = trainer.step(batch, spent, behind)
-        step += 1
-        metrics = {"step": float(step), "loss": loss}
-        spent = clock.spent(step)
-        if clock.check_is_due(step, spent):
-            metrics["held_out"] = trainer.score(held_out)
-            best.update(step, metrics["held_out"], trainer.average)
-        yield Progress("train", 100 * spent, 100, "%", "", metrics)
-        if look is not None:
-            clock.stopped_for(look(trainer.average.network))
-        while due and spent >= due[0][0]:
-            adjusted = due.pop(0)[1](trainer.average.network)
-            if not adjusted.sentence:
-                continue
-            if adjusted.hole is not None:
-                hole = adjusted.hole
-                trainer.turn(hole)
-                fit_starts(network, trainer, sampler, cancel)
-                trainer.share_start()
-            # Scores under another noise or behind another hole cannot be compared.
-            best, held_out = Best(), sampler.held_out(_HELD_OUT_CROPS)
-            best.update(step, trainer.score(held_out), trainer.average)
-            yield Progress("train", 100 * spent, 100, "%", adjusted.sentence)
+    course = Course(Trainer(objective, recipe, device), sampler, seed, warm)
+    return (yield from follow(course, adjust, cancel, look, keep or Keeping()))
+
+
+def follow(
+    course: Course,
+    adjust: Schedule,
+    cancel: CancelToken,
+    look: Look | None,
+    keep: Keeping,
+) -> Job[Trained]:
+    """Take a course from where it stands to its end; arguments as of `train_network`.
+
+    Yields
+    ------
+    Progress
+        As of `train_network`.
+
+    Returns
+    -------
+    Trained
+    """
+    if keep.taken_up(course):
+        how = "was done" if course.is_over else "goes on"
+        yield _told(course, f"Training {how} after step {course.step}")
+    elif told := course.begin(cancel):
+        yield _told(course, told)
+    due = adjust if course.recipe.steps else ()
+    while True:
+        yield from _adjust(course, due, keep, cancel)
+        if course.is_over:
+            break
+        with keep.if_stopped(course):
+            cancel.raise_if_cancelled()
+            metrics = course.take_step()
+            yield Progress("train", 100 * course.spent, 100, "%", "", metrics)
+            if look is not None:
+                course.clock.stopped_for(look(course.trainer.average.network))
+            if keep.is_due:
+                yield from _keep(course, keep)
+    seconds, best = course.clock.seconds, course.best
+    yield from _keep(course, keep)
+    objective = course.trainer.objective
     objective.load_state_dict(best.weights)
     channels_last(objective, torch.device("cpu")).eval()
-    stopped = "budget" if spent >= 1 else "held-out score"
     return Trained(
-        network,
-        step,
-        clock.seconds,
+        course.network,
+        course.step,
+        seconds,
         best.score,
-        stopped,
+        "budget" if course.spent >= 1 else "held-out score",
         tuple(best.history),
-        start,
+        course.start,
     )
+
+
+def _adjust(
+    course: Course, adjust: Schedule, keep: Keeping, cancel: CancelToken
+) -> Job[None]:
+    """Call everybody whose time has come, and has not been called before."""
+    while course.adjusted < len(adjust):
+        share, look = adjust[course.adjusted]
+        if course.spent < share:
+            return
+        with keep.if_stopped(course, as_before=True):
+            told = course.adjust(look, cancel)
+        if told:
+            with keep.if_stopped(course):
+                yield _told(course, told)
+
+
+def _keep(course: Course, keep: Keeping) -> Job[None]:
+    """Keep the state; training goes on where that fails, and says so."""
+    try:
+        course.clock.stopped_for(keep.save(course))
+    except RunError as error:
+        yield _told(course, f"The state of the training could not be kept: {error}")
+
+
+def _told(course: Course, sentence: str) -> Progress:
+    return Progress("train", 100 * course.spent, 100, "%", sentence)

@@ -1,24 +1,27 @@
 """After a part of training: noise that neighbours share, seen by the network itself.
 
 Before training the noise is estimated from differences of neighbours. Where these
-share their noise, that finds too little. A network whose blind spot hides them does
-not share it, so what it cannot explain shows the whole noise (`noise.envelope`).
+share their noise, that finds too little, and where the diagnosis did not see that they
+do, nothing else was measured (`noise.apart`). A network whose blind spot hides them
+does not share it, so what it cannot explain shows the whole noise (`noise.envelope`).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_blindspot.noise.envelope import lower_envelope, refine_by_envelope
-from napari_blindspot.noise.models import PoissonGaussian
+from napari_blindspot.noise.envelope import lower_envelope
+from napari_blindspot.noise.estimate import MeanVariance
+from napari_blindspot.noise.models import PoissonGaussian, noise_from_dict
+from napari_blindspot.noise.refit import refit
 from napari_blindspot.training.adjusting import UNTOUCHED, Adjusted
 from napari_blindspot.training.inspection import inspect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
 
@@ -33,6 +36,7 @@ the signal by then, and more later."""
 
 _WORTH_IT = 1.15  # times the variance that was estimated before
 _VOXELS = 500_000
+_POINTS = ("mean", "variance", "count")
 
 
 class Refinement:
@@ -77,14 +81,33 @@ class Refinement:
         ]
         return Adjusted(" ".join(filter(None, told)))
 
+    def memory(self) -> dict[str, Any]:
+        """Return what was refined, as JSON-able facts."""
+        return {
+            str(index): {
+                "noise": self.channels[index].noise.as_dict(),
+                "points": {
+                    name: getattr(self.channels[index].points, name).tolist()
+                    for name in _POINTS
+                },
+            }
+            for index in sorted(self._refined)
+        }
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Refine the noise of the sources as it was when `memory` was asked."""
+        for name, facts in memory.items():
+            index = int(name)
+            mean, variance, count = (np.array(facts["points"][one]) for one in _POINTS)
+            points = MeanVariance(mean, variance, count)
+            noise = noise_from_dict(facts["noise"])
+            self._refined.add(index)
+            self._use(index, replace(self.channels[index], noise=noise, points=points))
+
     def _refine(self, network: BlindSpotNetwork, index: int, channel: Channel) -> str:
-        if not isinstance(channel.noise, PoissonGaussian):
-            return ""  # outliers lie above any envelope
-        mine = [
-            number
-            for number, source in enumerate(self.sampler.sources)
-            if source.series.channel == index
-        ]
+        if channel.whole or not isinstance(channel.noise, PoissonGaussian):
+            return ""  # the envelope is never better, and outliers lie above any
+        mine = self._sources_of(index)
         found = inspect(network, self.sampler, mine, self.device, self.cancel, _VOXELS)
         points = lower_envelope(found.residuals, channel.scale)
         before = np.array([channel.noise.variance(float(x)) for x in points.mean])
@@ -92,20 +115,25 @@ class Refinement:
         if ratio < _WORTH_IT and index not in self._refined:
             return ""
         self._refined.add(index)
-        noise = refine_by_envelope(points, channel.noise)
-        self._use(mine, index, replace(channel, noise=noise, points=points))
+        noise = refit(points, channel.noise)
+        self._use(index, replace(channel, noise=noise, points=points))
         return (
             f"Seen by the network, whose blind spot hides the neighbours, the noise "
             f"has {ratio:.2g} times the variance assumed so far; training goes on with "
             f"that."
         )
 
-    def _use(self, mine: list[int], index: int, channel: Channel) -> None:
+    def _sources_of(self, index: int) -> list[int]:
+        return [
+            number
+            for number, source in enumerate(self.sampler.sources)
+            if source.series.channel == index
+        ]
+
+    def _use(self, index: int, channel: Channel) -> None:
         channels = list(self.channels)
         channels[index] = channel
         self.channels = tuple(channels)
-        for number in mine:
+        for number in self._sources_of(index):
             source = self.sampler.sources[number]
-            likelihood = channel.noise.normalized(channel.scale)
-            field = replace(source.noise, likelihood=likelihood)
-            self.sampler.sources[number] = replace(source, noise=field)
+            self.sampler.sources[number] = source.with_noise(channel.noise)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_blindspot.noise.field import joined
 from napari_blindspot.planes import neighbours
-from napari_blindspot.training.block_cache import BlockCache
+from napari_blindspot.io.block_cache import BlockCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_blindspot.config import Recipe
+    from napari_blindspot.config.recipes import Plan
     from napari_blindspot.noise.field import NoiseField
     from napari_blindspot.noise.likelihood import Likelihood
+    from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.normalize import Normalization
     from napari_blindspot.planes import PlaneSeries
 
@@ -47,6 +48,16 @@ class Source:
     scale: Normalization
     noise: NoiseField
     saturation: float = float("inf")
+
+    @property
+    def channel(self) -> int:
+        """Index of its channel."""
+        return self.series.channel
+
+    def with_noise(self, model: NoiseModel) -> Source:
+        """Return it with another noise model; what planes and pixels have stays."""
+        field = replace(self.noise, likelihood=model.normalized(self.scale))
+        return replace(self, noise=field)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +149,7 @@ class CropSampler:
         self,
         sources: Sequence[Source],
         context: int,
-        recipe: Recipe,
+        recipe: Plan,
         stride: int,
         seed: int,
     ) -> None:
@@ -165,6 +176,16 @@ class CropSampler:
             else:
                 places.append(self._anywhere(self._rng))
         return self._batch(places, held_out=False)
+
+    @property
+    def random_state(self) -> dict[str, Any]:
+        """Where the draws stand, JSON-able; with it set, they go on from there."""
+        return dict(self._rng.bit_generator.state)
+
+    @random_state.setter
+    def random_state(self, state: dict[str, Any]) -> None:
+        # In place: samplers of single channels draw by the same generator.
+        self._rng.bit_generator.state = state
 
     def of_channel(self, channel: int) -> CropSampler:
         """Return a sampler that draws from one channel alone.

@@ -6,15 +6,23 @@ import copy
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from napari_blindspot.device import channels_last
+from napari_blindspot.errors import RunError
 from napari_blindspot.methods.distillation import distance, fit_linear
 from napari_blindspot.networks.precision import half_where_it_pays
 from napari_blindspot.progress import Progress
+from napari_blindspot.training.checkpoint import (
+    moments,
+    part,
+    prefixed,
+    restore_moments,
+)
+from napari_blindspot.training.keeping import Keeping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +39,7 @@ _BETAS = (0.9, 0.99)
 _WARMUP = 0.05  # of the budget
 _LEAST_GAIN = 1e-3  # of the distance, by which a check must be better to count
 _FITTED = 24  # lessons of the linear filter
+_FACTS = ("step", "spent", "checked", "bad", "best_score")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +147,7 @@ def teach(
     seed: int,
     cancel: CancelToken,
     warm: bool = False,
+    keep: Keeping | None = None,
 ) -> Job[Taught]:
     """Teach a student from lessons, until it comes no nearer on others.
 
@@ -160,6 +170,8 @@ def teach(
     warm
         Whether its weights say something already: then its linear filter, which they
         were learnt beside, is not fitted.
+    keep
+        As of `loop.train_network`.
 
     Yields
     ------
@@ -171,58 +183,133 @@ def teach(
     -------
     Taught
     """
-    if not warm:
-        fit_linear(student, lessons.part(slice(0, _FITTED)).batches(recipe.batch))
-    channels_last(student, device).train()
-    optimiser = torch.optim.Adam(
-        student.parameters(), lr=recipe.learning_rate, betas=_BETAS
-    )
-    rng, start = np.random.default_rng([seed, 5]), time.perf_counter()
-    best, bad, checked, step, spent = _Best(student), 0, 0.0, 0, 0.0
-    best.better(_score(student, kept_back, recipe.batch, device))
-    while spent < 1 and bad < recipe.patience:
-        cancel.raise_if_cancelled()
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * _warmth(spent)
-        loss = _loss(student, lessons.drawn(rng, recipe.batch), device)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        step += 1
-        minutes = (time.perf_counter() - start) / 60
-        spent = max(step / recipe.steps, minutes / recipe.minutes)
-        metrics = {"step": float(step), "loss": float(loss.detach())}
-        if spent >= 1 or spent - checked >= 0.999 / recipe.checks:
-            checked = spent
-            metrics["held_out"] = _score(student, kept_back, recipe.batch, device)
-            bad = 0 if best.better(metrics["held_out"]) else bad + 1
-        yield Progress("distill", 100 * min(spent, 1), 100, "%", "", metrics)
-    student.load_state_dict(best.weights)
+    course = _Course(student, recipe, device, seed)
+    keep = keep or Keeping()
+    if keep.taken_up(course):
+        yield _told(course, f"Teaching goes on after step {course.step}")
+    else:
+        course.begin(lessons, kept_back, warm=warm)
+    while not course.is_over:
+        with keep.if_stopped(course):
+            cancel.raise_if_cancelled()
+            metrics = course.take_step(lessons, kept_back)
+            yield replace(_told(course, ""), metrics=metrics)
+            if keep.is_due:
+                yield from _keep(course, keep)
+    seconds = course.seconds
+    yield from _keep(course, keep)
+    student.load_state_dict(course.best_weights)
     channels_last(student, torch.device("cpu")).eval()
     return Taught(
         student,
-        step,
-        time.perf_counter() - start,
-        best.score / len(lessons.teachers),
-        "budget" if spent >= 1 else "distance",
+        course.step,
+        seconds,
+        course.best_score / len(lessons.teachers),
+        "budget" if course.spent >= 1 else "distance",
     )
 
 
-class _Best:
-    """The best weights so far."""
+def _keep(course: _Course, keep: Keeping) -> Job[None]:
+    """Keep the state; teaching goes on where that fails, and says so."""
+    try:
+        course.started += keep.save(course)
+    except RunError as error:
+        yield _told(course, f"The state of the teaching could not be kept: {error}")
 
-    def __init__(self, student: StudentNetwork) -> None:
-        self.student = student
-        self.score = math.inf
-        self.weights: dict[str, Tensor] = {}
 
-    def better(self, score: float) -> bool:
+def _told(course: _Course, sentence: str) -> Progress:
+    return Progress("distill", 100 * min(course.spent, 1), 100, "%", sentence)
+
+
+class _Course:
+    """A teaching between two of its steps; what changes is in `state`."""
+
+    def __init__(
+        self,
+        student: StudentNetwork,
+        recipe: StudentRecipe,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.student, self.recipe, self.device = student, recipe, device
+        self.rng = np.random.default_rng([seed, 5])
+        self.started = time.perf_counter()
+        self.step, self.spent, self.checked, self.bad = 0, 0.0, 0.0, 0
+        self.best_score = math.inf
+        self.best_weights: dict[str, Tensor] = {}
+
+    @property
+    def is_over(self) -> bool:
+        return self.spent >= 1 or self.bad >= self.recipe.patience
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def begin(self, lessons: Lessons, kept_back: Lessons, *, warm: bool) -> None:
+        """Fit the linear filter, and score it."""
+        if not warm:
+            few = lessons.part(slice(0, _FITTED))
+            fit_linear(self.student, few.batches(self.recipe.batch))
+        self._restart()
+        self.started = time.perf_counter()
+        self._check(kept_back)
+
+    def take_step(self, lessons: Lessons, kept_back: Lessons) -> dict[str, float]:
+        """Take one step, and check where that is due; returns the metrics of both."""
+        recipe = self.recipe
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * _warmth(self.spent)
+        lesson = lessons.drawn(self.rng, recipe.batch)
+        loss = _loss(self.student, lesson, self.device)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.step += 1
+        minutes = self.seconds / 60
+        self.spent = max(self.step / recipe.steps, minutes / recipe.minutes)
+        metrics = {"step": float(self.step), "loss": float(loss.detach())}
+        if self.spent >= 1 or self.spent - self.checked >= 0.999 / recipe.checks:
+            self.checked = self.spent
+            metrics["held_out"], counts = self._check(kept_back)
+            self.bad = 0 if counts else self.bad + 1
+        return metrics
+
+    def _restart(self) -> None:
+        channels_last(self.student, self.device).train()
+        self.optimiser = torch.optim.Adam(
+            self.student.parameters(), lr=self.recipe.learning_rate, betas=_BETAS
+        )
+
+    def _check(self, kept_back: Lessons) -> tuple[float, bool]:
         """Keep the weights if they are the best; say whether by a step that counts."""
-        counts = score < self.score * (1 - _LEAST_GAIN)
-        if score < self.score:
-            self.score = score
-            self.weights = copy.deepcopy(self.student.state_dict())
-        return counts
+        score = _score(self.student, kept_back, self.recipe.batch, self.device)
+        counts = score < self.best_score * (1 - _LEAST_GAIN)
+        if score < self.best_score:
+            self.best_score = score
+            self.best_weights = copy.deepcopy(self.student.state_dict())
+        return score, counts
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return all that changes: JSON-able facts, and tensors by name."""
+        facts = {name: getattr(self, name) for name in _FACTS}
+        facts |= {"seconds": self.seconds, "order": self.rng.bit_generator.state}
+        return facts, {
+            **prefixed("weights", self.student.state_dict()),
+            **prefixed("best", self.best_weights),
+            **prefixed("optimiser", moments(self.optimiser)),
+        }
+
+    def restore(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Become what `state` described."""
+        self._restart()
+        self.student.load_state_dict(part("weights", tensors))
+        restore_moments(self.optimiser, part("optimiser", tensors))
+        self.best_weights = part("best", tensors)
+        for name in _FACTS:
+            setattr(self, name, facts[name])
+        self.rng.bit_generator.state = facts["order"]
+        self.started = time.perf_counter() - facts["seconds"]
 
 
 def _loss(student: StudentNetwork, lesson: Lesson, device: torch.device) -> Tensor:

@@ -11,10 +11,18 @@ from torch import Tensor, nn
 
 from napari_blindspot.device import channels_last
 from napari_blindspot.noise.likelihood import mapped
+from napari_blindspot.training.checkpoint import (
+    moments,
+    part,
+    prefixed,
+    restore_moments,
+)
 
 if TYPE_CHECKING:
-    from napari_blindspot.config import Recipe
-    from napari_blindspot.methods.objective import Objective
+    from collections.abc import Mapping
+
+    from napari_blindspot.config.recipes import Plan
+    from napari_blindspot.methods.criterion import Criterion
     from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.training.sampling import Batch
 
@@ -38,7 +46,7 @@ class Trainer:
     """
 
     def __init__(
-        self, objective: Objective, recipe: Recipe, device: torch.device
+        self, objective: Criterion, recipe: Plan, device: torch.device
     ) -> None:
         self.objective = objective
         self.recipe = recipe
@@ -54,10 +62,26 @@ class Trainer:
         self.rates = [group["lr"] for group in groups]
         self.steps = 0
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return weights, average and what the optimiser knows, by name."""
+        return {
+            **prefixed("weights", self.objective.state_dict()),
+            **prefixed("average", self.average.state_dict()),
+            **prefixed("optimiser", moments(self.optimiser)),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
+        """Become what `tensors` returned after some steps, of an objective like it."""
+        self.restart()
+        self.objective.load_state_dict(part("weights", tensors))
+        self.average.load_state_dict(part("average", tensors))
+        restore_moments(self.optimiser, part("optimiser", tensors))
+        self.steps = steps
+
     def turn(self, hole: Hole) -> None:
         """Let the network be trained for another hole, with the weights that it has."""
-        for network in (self.objective.network, self.average.network):
-            network.settings = network.settings.model_copy(update={"hole": hole})
+        for criterion in (self.objective, self.average):
+            criterion.turn(hole)
 
     def share_start(self) -> None:
         """Give the average the blind filter and the scales of the network."""
@@ -69,6 +93,7 @@ class Trainer:
         """Take one optimiser step behind a hole and return the loss."""
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * self._warmth(spent)
+        self.objective.begin_step(self.steps + 1, spent)
         loss = self.objective(*self._on_device(batch), hole)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

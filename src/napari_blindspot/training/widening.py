@@ -16,7 +16,7 @@ hole goes back to what it was.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_blindspot.noise.verdict import (
     LEAST_RESIDUAL,
@@ -25,10 +25,13 @@ from napari_blindspot.noise.verdict import (
     scatter_where_most,
 )
 from napari_blindspot.training.adjusting import UNTOUCHED, Adjusted
+from napari_blindspot.training.holes import Holes
 from napari_blindspot.training.inspection import inspect
 from napari_blindspot.training.stability import answers_change, next_larger
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import torch
 
     from napari_blindspot.config import HoleSizes
@@ -37,9 +40,10 @@ if TYPE_CHECKING:
     from napari_blindspot.noise.verdict import Verdict
     from napari_blindspot.noise.whiteness import Correlation
     from napari_blindspot.progress import CancelToken
-    from napari_blindspot.training.holes import Holes
     from napari_blindspot.training.inspection import Inspected
     from napari_blindspot.training.sampling import CropSampler
+
+T = TypeVar("T")
 
 LOOK_AT = (0.1, 0.2, 0.3)
 """Parts of the budget after which the network is looked at; the last of them only tells
@@ -179,6 +183,28 @@ class Widening:
             holes.train,
         )
 
+    def memory(self) -> dict[str, Any]:
+        """Return what was seen and decided so far, as JSON-able facts."""
+        trial = self._on_trial
+        return {
+            "calls": self._calls,
+            "holes": asdict(self.holes),
+            "refused": self.refused,
+            "looks": [asdict(one) for one in self.looks],
+            "on_trial": trial and [asdict(trial[0]), [asdict(one) for one in trial[1]]],
+        }
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Take up what `memory` returned."""
+        self._calls = memory["calls"]
+        self.holes = _read(Holes, memory["holes"])
+        self.refused = None if memory["refused"] is None else _hole(memory["refused"])
+        self.looks = [_read(Look, one) for one in memory["looks"]]
+        self._on_trial = None
+        if memory["on_trial"] is not None:
+            before, looks = memory["on_trial"]
+            self._on_trial = _read(Holes, before), [_read(Look, one) for one in looks]
+
     def settled(self, model: Model) -> tuple[str, dict[str, Any]]:
         """Say what became of the choice, and how stable the answer is.
 
@@ -311,6 +337,21 @@ def _grown(
 
 def _union(one: HoleSizes, other: HoleSizes) -> HoleSizes:
     z, y, x = (max(pair) for pair in zip(one, other, strict=True))
+    return z, y, x
+
+
+def _read(kind: type[T], facts: Mapping[str, Any]) -> T:
+    """Return what `asdict` described, whose only lists are holes."""
+    return kind(
+        **{
+            name: _hole(value) if isinstance(value, (list, tuple)) else value
+            for name, value in facts.items()
+        }
+    )
+
+
+def _hole(sizes: Sequence[int]) -> HoleSizes:
+    z, y, x = sizes
     return z, y, x
 
 
