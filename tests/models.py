@@ -26,11 +26,12 @@ def random_teacher(
     starts: int = 1,
     answer: Answer = "posterior",
     result_hole: Hole | None = None,
+    seed: int = 5,
     **settings: object,
 ) -> Model:
     """Return a teacher; `channels` are seen together, `starts` one at a time."""
     network = random_network(
-        5,
+        seed,
         dtype=torch.float32,
         context=context,
         channels=channels,

@@ -13,7 +13,6 @@ import napari_blindspot as nb
 from napari_blindspot.config import Recipe
 from napari_blindspot.errors import Cancelled
 from napari_blindspot.inference.predictor import Predictor
-from napari_blindspot.inference.stream import stream_prediction
 from napari_blindspot.io import open_sink
 from napari_blindspot.measure.correction import Correction, DarkMaps
 from napari_blindspot.measure.fields import noise_fields, plane_levels
@@ -25,9 +24,10 @@ from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, run
 from napari_blindspot.stack import Stack
-from napari_blindspot.training.loop import augment
 from napari_blindspot.training.sampling import CropSampler, Place, Source
+from napari_blindspot.training.varying import augment
 from noisy import scene
+from streams import stream_blocks
 from test_prediction import random_model
 
 if TYPE_CHECKING:
@@ -280,9 +280,7 @@ def predicted(
         None, series.stack, np.dtype("f4"), block, provenance={}, overwrite=False
     )
     fields = [field or predictor.noise_field(0)]
-    run(
-        stream_prediction(predictor, [series], fields, block, sink, None, CancelToken())
-    )
+    stream_blocks(predictor, [series], fields, block, sink)
     image: NDArray[np.float32] = run(sink.finish())
     return image
 

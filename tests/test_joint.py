@@ -16,7 +16,6 @@ from napari_blindspot.api import denoise_job, describe
 from napari_blindspot.config import DenoiseSettings, parse_settings
 from napari_blindspot.errors import Cancelled, InputError
 from napari_blindspot.inference.predictor_joint import JointPredictor
-from napari_blindspot.inference.stream import stream_prediction
 from napari_blindspot.io import open_stack
 from napari_blindspot.joint import together
 from napari_blindspot.methods.bayesian import posterior
@@ -34,6 +33,7 @@ from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, Progress, run
 from napari_blindspot.stack import Stack, VoxelSize
 from networks import random_network
+from streams import stream_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,10 +108,7 @@ def stream(
         for one in series
     ]
     sink = Recorder(values.shape)
-    job = stream_prediction(
-        predictor, *together(series, fields), block, sink, None, CancelToken()
-    )
-    run(job)
+    stream_blocks(predictor, *together(series, fields), block, sink)
     return sink.image, sink
 
 

@@ -10,7 +10,7 @@ import torch
 import napari_blindspot as nb
 from napari_blindspot.errors import Cancelled, InputError, RunError
 from napari_blindspot.inference.predictor import Predictor
-from napari_blindspot.inference.stream import block_shape, stream_prediction
+from napari_blindspot.inference.tiles import block_shape
 from napari_blindspot.io import open_sink, open_stack
 from napari_blindspot.model import Model
 from napari_blindspot.noise.models import PoissonGaussian
@@ -20,6 +20,7 @@ from napari_blindspot.progress import CancelToken, Progress, run
 from napari_blindspot.stack import Stack
 from napari_blindspot.tiling import Span, Tile
 from networks import random_network
+from streams import stream_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +54,7 @@ def stream(
     )
     series = plane_series(stack, "z")
     fields = [predictor.noise_field(one.channel) for one in series]
-    run(stream_prediction(predictor, series, fields, block, sink, None, CancelToken()))
+    stream_blocks(predictor, series, fields, block, sink)
     image: np.ndarray = run(sink.finish())
     return image
 
@@ -288,7 +289,7 @@ def test_one_plane_that_does_not_fit_is_one_sentence(
 
 
 def test_a_tile_reads_its_mirrored_neighbours(values: np.ndarray) -> None:
-    from napari_blindspot.inference.stream import predict_tile
+    from napari_blindspot.inference.tiles import predict_tile
 
     model = random_model(context=2)
     stack = open_stack(values, axes="ZYX")
@@ -303,13 +304,13 @@ def test_a_tile_reads_its_mirrored_neighbours(values: np.ndarray) -> None:
 
 @pytest.mark.parametrize("width", [256, 300])
 def test_expected_psnr_sees_the_whole_image(width: int) -> None:
-    from napari_blindspot.inference.stream import Seen
+    from napari_blindspot.streaming.seen import BlockFacts, Seen
 
     ramp = np.broadcast_to(
         np.linspace(0, 100, width, dtype=np.float32), (32, 256, width)
     )
     seen = Seen()
-    seen.add(0, ramp, np.ones_like(ramp))
+    seen.add(0, [BlockFacts.of(0, ramp, np.ones_like(ramp), 0, 4096)])
     (psnr,) = seen.expected_psnr()
     assert psnr == pytest.approx(20 * np.log10(98.9), abs=0.1)
 

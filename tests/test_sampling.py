@@ -8,12 +8,12 @@ import pytest
 
 from napari_blindspot.config import Recipe
 from napari_blindspot.io import open_stack
+from napari_blindspot.io.block_cache import BlockCache
 from napari_blindspot.noise.field import NoiseField
 from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.stack import Stack
-from napari_blindspot.training.block_cache import BlockCache
 from napari_blindspot.training.sampling import CropSampler, Source
 
 

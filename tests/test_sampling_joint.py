@@ -11,13 +11,13 @@ from napari_blindspot.noise.field import NoiseField
 from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
-from napari_blindspot.training.loop import augment
 from napari_blindspot.training.sampling import CropSampler, Place, Source
 from napari_blindspot.training.sampling_joint import (
     JointBatch,
     JointSampler,
     make_sampler,
 )
+from napari_blindspot.training.varying import augment
 
 
 def joint_sampler(

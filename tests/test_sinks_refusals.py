@@ -194,7 +194,7 @@ def test_other_write_errors_name_the_file(
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("zarr.create_group", denied)
+    monkeypatch.setattr("zarr.open_group", denied)
     with pytest.raises(RunError, match=r"out\.zarr could not be written \(Permission"):
         open_sink(
             tmp_path / "out.zarr", stack, FLOAT, BLOCK, provenance={}, overwrite=False

@@ -20,7 +20,6 @@ from napari_blindspot.config import (
 )
 from napari_blindspot.errors import InputError, ModelFileError
 from napari_blindspot.inference.predictor import Predictor
-from napari_blindspot.inference.stream import stream_prediction
 from napari_blindspot.io import open_sink, open_stack
 from napari_blindspot.methods.start import fit_start
 from napari_blindspot.model import Model
@@ -35,9 +34,11 @@ from napari_blindspot.progress import CancelToken, run
 from napari_blindspot.training.holes import Holes
 from napari_blindspot.training.inspection import inspect
 from napari_blindspot.training.learning import _fit_recipe
-from napari_blindspot.training.loop import augment, train_network
+from napari_blindspot.training.loop import train_network
 from napari_blindspot.training.sampling import CropSampler, Source
+from napari_blindspot.training.varying import augment
 from networks import random_network
+from streams import stream_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -225,7 +226,7 @@ def test_tiles_of_every_channel_equal_the_whole_of_it_alone(
         None, stack, np.dtype(np.float32), (1, *block), provenance={}, overwrite=False
     )
     fields = [predictor.noise_field(one.channel) for one in series]
-    run(stream_prediction(predictor, series, fields, block, sink, None, CancelToken()))
+    stream_blocks(predictor, series, fields, block, sink)
     tiled = run(sink.finish())
     for channel in range(2):
         alone = Model(

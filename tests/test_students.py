@@ -17,15 +17,15 @@ from napari_blindspot.config import DenoiseSettings, parse_settings
 from napari_blindspot.errors import InputError
 from napari_blindspot.inference.matching import series_for
 from napari_blindspot.inference.predictor_student import make_predictor
-from napari_blindspot.inference.stream import stream_prediction
 from napari_blindspot.io import open_sink
 from napari_blindspot.jobs import distill_settings
 from napari_blindspot.joint import together
-from napari_blindspot.progress import CancelToken, run
+from napari_blindspot.progress import run
 from napari_blindspot.stack import Stack
 from napari_blindspot.training import distilling
 from napari_blindspot.training.distilling import holes_of
 from napari_blindspot.training.teaching import Lessons
+from streams import stream_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def streamed(
         provenance={},
         overwrite=False,
     )
-    run(stream_prediction(predictor, work, fields, block, sink, None, CancelToken()))
+    stream_blocks(predictor, work, fields, block, sink)
     image: NDArray[np.float32] = run(sink.finish())
     return image
 

@@ -13,12 +13,11 @@ import torch
 import napari_blindspot as nb
 from models import random_student
 from napari_blindspot.inference.predictor_student import StudentPredictor
-from napari_blindspot.inference.stream import stream_prediction
-from napari_blindspot.inference.times import Times
 from napari_blindspot.io.array_sink import ArraySink
 from napari_blindspot.planes import plane_series
-from napari_blindspot.progress import CancelToken, run
 from napari_blindspot.stack import Stack
+from napari_blindspot.streaming.times import Times
+from streams import stream_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,11 +55,7 @@ def streamed(
     fields = [predictor.noise_field(0)]
     sink = SlowSink(values.shape, values.dtype)
     sink.pause = writing
-    return run(
-        stream_prediction(
-            predictor, series, fields, (1, 32, 32), sink, None, CancelToken()
-        )
-    ).times
+    return stream_blocks(predictor, series, fields, (1, 32, 32), sink).times
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         shipped_student,
         train,
     )
+    from napari_blindspot.batch import FolderResult, denoise_folder
     from napari_blindspot.io import open_stack
     from napari_blindspot.model import Model
     from napari_blindspot.model_file import load_model, save_model
@@ -36,6 +37,7 @@ _HOME = {
     "CancelToken": "progress",
     "Comparison": "quality",
     "Diagnosis": "reporting.findings",
+    "FolderResult": "batch",
     "Model": "model",
     "Progress": "progress",
     "Result": "api",
@@ -44,6 +46,7 @@ _HOME = {
     "__version__": "_version",
     "compare": "reporting.comparing",
     "denoise": "api",
+    "denoise_folder": "batch",
     "diagnose": "api",
     "distill": "api",
     "estimate_noise": "api",
@@ -61,6 +64,7 @@ __all__ = [
     "CancelToken",
     "Comparison",
     "Diagnosis",
+    "FolderResult",
     "Model",
     "Progress",
     "Result",
@@ -69,6 +73,7 @@ __all__ = [
     "__version__",
     "compare",
     "denoise",
+    "denoise_folder",
     "diagnose",
     "distill",
     "estimate_noise",

@@ -21,12 +21,14 @@ from napari_blindspot.config import (
     TrainSettings,
     parse_settings,
 )
+from napari_blindspot.config.keeping import KeepSettings
 from napari_blindspot.facts import Result, describe
 from napari_blindspot.jobs import (
     denoise_job,
     distill_job,
     open_with,
     predict_job,
+    predict_lazily,
     preview_plane,
     train_job,
 )
@@ -104,8 +106,8 @@ def denoise(
     **settings
         The fields of `config.DenoiseSettings`: ``quality`` or ``minutes`` or
         ``steps``, ``uncertainty``, ``axes``, ``voxel_size``, ``channel``,
-        ``region``, ``context``, ``hole``, ``train_hole``, ``student``, ``strength``,
-        ``method``, ``noise``, ``gain``,
+        ``scene``, ``region``, ``context``, ``hole``, ``train_hole``, ``student``,
+        ``strength``, ``method``, ``noise``, ``gain``,
         ``offset``, ``read_noise``, ``sigma``, ``outliers``, ``low_counts``, ``dark``,
         ``offset_map``, ``variance_map``, ``gain_map``, ``fixed_pattern``,
         ``noise_per_plane``, ``channels``, ``covariance``, ``unknown``,
@@ -134,6 +136,9 @@ def train(
     *,
     on_progress: OnProgress | None = None,
     cancel: CancelToken | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
     **settings: Any,
 ) -> Model:
     """Train one network on a stack, or on a list of stacks from one microscope.
@@ -144,6 +149,10 @@ def train(
         Whatever `open_stack` takes, or a list of `Stack`.
     on_progress, cancel
         As in `denoise`.
+    checkpoint, resume, overwrite
+        File that keeps the state of the training, also when it is cancelled and at its
+        end; whether to go on with it if it is there, for the same stacks and settings,
+        or to begin anew. Remove it when the model is saved.
     **settings
         The fields of `config.TrainSettings`. With ``steps=0`` nothing is learnt: the
         model answers from the start weights, which ``start`` chooses, and a blind
@@ -156,13 +165,14 @@ def train(
     Raises
     ------
     InputError, RunError, Cancelled
-        As `denoise`.
+        As `denoise`; also if `checkpoint` is there unasked, or of another training.
     """
     several = isinstance(sources, (list, tuple)) and not _is_one_source(sources)
+    told = {"checkpoint": checkpoint, "resume": resume, "overwrite": overwrite}
+    keep = parse_settings(KeepSettings, **told)
     parsed = parse_settings(TrainSettings, **settings)
-    return run(
-        train_job(sources if several else [sources], parsed, cancel), on_progress
-    )
+    job = train_job(sources if several else [sources], parsed, cancel, keep=keep)
+    return run(job, on_progress)
 
 
 def distill(
@@ -284,6 +294,8 @@ def predict(
     source: Any,
     out: str | Path | None = None,
     *,
+    lazy: bool = False,
+    client: Any = None,
     on_progress: OnProgress | None = None,
     cancel: CancelToken | None = None,
     **settings: Any,
@@ -296,6 +308,13 @@ def predict(
         A model or a model file.
     source, out, on_progress, cancel
         As in `denoise`.
+    lazy
+        Compute nothing now: the result's image is a dask array whose chunks are
+        denoised when they are computed, in this process, on its threads one at a time.
+        For scripts; in napari only with asynchronous slicing.
+    client
+        A `distributed.Client`: its workers read the source, which must be a path, and
+        write the output, an OME-Zarr.
     **settings
         The fields of `config.PredictSettings`.
 
@@ -311,7 +330,10 @@ def predict(
     if not isinstance(model, Model):
         model = load_model(model)
     parsed = parse_settings(PredictSettings, **settings)
-    return run(predict_job(model, source, parsed, _path(out), cancel), on_progress)
+    if lazy:
+        return predict_lazily(model, source, parsed, out, client)
+    job = predict_job(model, source, parsed, _path(out), cancel, client)
+    return run(job, on_progress)
 
 
 def estimate_noise(source: Any, **settings: Any) -> tuple[NoiseModel, ...]:

@@ -75,6 +75,13 @@ def pick_device(device: str = "auto") -> torch.device:
     return picked
 
 
+def gpu_count() -> int:
+    """Return how many CUDA devices this process may use."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def describe_device(device: str = "auto") -> DeviceReport:
     """Say which device is used, and loudly when an NVIDIA card stands idle.
 

@@ -18,6 +18,8 @@ from napari_blindspot.config import (
     CameraSettings,
     NoiseSettings,
     Settings,
+    StreamSettings,
+    TrainSettings,
 )
 from napari_blindspot.device import describe_device, peak_memory_bytes
 from napari_blindspot.errors import InputError
@@ -29,18 +31,14 @@ from napari_blindspot.model_file import read_header
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_blindspot.config import (
-        DistillSettings,
-        PredictSettings,
-        Recipe,
-        TrainSettings,
-    )
+    from napari_blindspot.config import DistillSettings, PredictSettings
+    from napari_blindspot.config.recipes import Plan
     from napari_blindspot.config.students import StudentRecipe
-    from napari_blindspot.inference.stream import Seen
     from napari_blindspot.model import Model
     from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.stack import Stack
+    from napari_blindspot.streaming.seen import Seen
     from napari_blindspot.training.loop import Trained
     from napari_blindspot.training.teaching import Taught
 
@@ -48,7 +46,7 @@ if TYPE_CHECKING:
 _NOISE_SETTINGS = (*NoiseSettings.model_fields, "unknown", "stop_gradient")
 _OF_A_TEACHER = (
     "software", "version", "created", "sources", "seed", "budget", "hole_choice",
-    "start",
+    "start", "blind2grad",
 )  # fmt: skip
 _TOO_UNSURE = 1.5  # dB: then the expected PSNR tells nothing
 
@@ -121,7 +119,7 @@ def run_metrics(
         "steps_train": training.get("steps") if trained_here else 0,
         "stopped_by": training.get("stopped") if trained_here else None,
         "seconds_distill": lessons.get("seconds", 0.0) if taught_here else 0.0,
-        "hole": None if model.is_student else list(model.result_hole),
+        "hole": model.known_hole,
         "student": student_of(model),
         "seconds_predict": predict,
         "seconds_finish": finish,
@@ -175,8 +173,8 @@ def provenance_of(
         **software_facts(),
         "method": model.method,
         "answer": model.answer,
-        "role": "student" if model.is_student else "teacher",
-        "hole": None if model.is_student else list(model.result_hole),
+        "role": model.kind,
+        "hole": model.known_hole,
         "source": source_facts(stack),
         "settings": _settings(settings),
         "noise": [noise.as_dict() for noise in model.noise],
@@ -186,15 +184,12 @@ def provenance_of(
 
 
 def _settings(settings: Settings, only: set[str] | None = None) -> dict[str, Any]:
-    """Return settings without the folders of this machine."""
-    facts = settings.model_dump(
-        mode="json", include=only, exclude={"model", "overwrite"}
-    )
-    for name in CAMERA_FILES:
+    """Return settings without the folders and addresses of this machine."""
+    without = {"overwrite", "memory", *StreamSettings.model_fields}
+    facts = settings.model_dump(mode="json", include=only, exclude=without)
+    for name in (*CAMERA_FILES, "model", "start"):  # the start may be a word
         if facts.get(name):
             facts[name] = Path(facts[name]).name
-    if facts.get("start"):  # a word, or a model file
-        facts["start"] = Path(facts["start"]).name
     return facts
 
 
@@ -224,7 +219,7 @@ def _comparable(name: str, value: Any) -> Any:
 
 def training_facts(
     trained: Trained,
-    recipe: Recipe,
+    recipe: Plan,
     settings: TrainSettings,
     stacks: Sequence[Stack],
     device: str,
@@ -237,6 +232,7 @@ def training_facts(
         "sources": [source_facts(stack) for stack in stacks],
         "seed": settings.seed,
         "budget": settings.model_dump(include=set(BudgetSettings.model_fields)),
+        "settings": _settings(settings, set(TrainSettings.model_fields)),
         "noise_settings": _settings(settings, set(_NOISE_SETTINGS)),
         "noise_check": list(checks),
         "training": {
@@ -269,13 +265,14 @@ def student_facts(
         **software_facts(),
         "sources": [source_facts(stack)],
         "seed": settings.seed,
+        "settings": _settings(settings),
         "noise_settings": made.get("noise_settings"),
         "noise_check": made.get("noise_check", []),
         "training": made.get("training", {}),
         "teacher": {
             "network": teacher.settings.model_dump(),
             "answer": teacher.answer,
-            "hole": list(teacher.result_hole),
+            "hole": teacher.known_hole,
             **{name: made.get(name) for name in _OF_A_TEACHER},
         },
         "distillation": {

@@ -5,43 +5,39 @@ The shell and the panel run these; the functions of `api` run them to their end.
 
 from __future__ import annotations
 
-import time
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from napari_blindspot.config import DistillSettings, ModelChoice, NoiseSettings
+from napari_blindspot.config.keeping import KeepSettings
 from napari_blindspot.config.students import student_recipe
 from napari_blindspot.device import cpu_threads, fixed_threads, pick_device
 from napari_blindspot.errors import InputError
-from napari_blindspot.facts import (
-    Result,
-    other_correction,
-    provenance_of,
-    run_metrics,
-)
-from napari_blindspot.inference.matching import match_channels, series_for
-from napari_blindspot.inference.predictor_student import make_predictor
+from napari_blindspot.facts import Result, provenance_of
+from napari_blindspot.inference.matching import match_channels
 from napari_blindspot.inference.previewing import Previewer, place_of
-from napari_blindspot.inference.stream import block_shape, stream_prediction
-from napari_blindspot.io import check_output, open_sink, open_stack, uncertainty_path
-from napari_blindspot.joint import together
+from napari_blindspot.io import open_stack
+from napari_blindspot.io.kept_file import KeptFile, check_kept_file
 from napari_blindspot.measure.camera_maps import read_camera
 from napari_blindspot.measure.channels import measure_channels
-from napari_blindspot.measure.correction import correct
-from napari_blindspot.measure.fields import noise_fields
 from napari_blindspot.methods import get_method
 from napari_blindspot.model_file import load_model
 from napari_blindspot.progress import CancelToken, Job, Progress, run
+from napari_blindspot.streaming.cluster import check_shared
+from napari_blindspot.streaming.identity import source_fingerprint
+from napari_blindspot.streaming.lazy import lazy_result
+from napari_blindspot.streaming.record import RecordKeeper, recorded
+from napari_blindspot.streaming.result import Found, check_outputs, write_result
 from napari_blindspot.training.distilling import distill
 from napari_blindspot.training.holes import as_learnt, found_holes
 from napari_blindspot.training.learning import learn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_blindspot.config import (
@@ -53,18 +49,18 @@ if TYPE_CHECKING:
         TrainSettings,
     )
     from napari_blindspot.config.students import StudentSize
-    from napari_blindspot.io import Sink
     from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.model import Model
-    from napari_blindspot.noise.field import NoiseField
-    from napari_blindspot.planes import PlaneSeries
     from napari_blindspot.stack import Stack
+    from napari_blindspot.streaming.record import RunRecord
+    from napari_blindspot.training.keeping import Keeper
     from napari_blindspot.training.watching import Watch
 
 
 _ONE_FOR_ALL = (
     "The model knows one channel: its scale and noise are used for every channel"
 )
+_AS_BEFORE = "The network of the earlier run is used as it was"
 
 
 def denoise_job(
@@ -83,13 +79,45 @@ def denoise_job(
     cancel = cancel or CancelToken()
     get_method(settings.method)  # an unknown one is refused before any file is read
     stack = open_with(source, settings)
-    _check_outputs(out, stack, settings)
+    if settings.is_shared:
+        check_shared(source, out)
+    check_outputs(out, stack, settings)
     yield from tell(stack)
     camera = read_camera(settings)  # once, for training and for prediction
-    chosen = yield from _chosen(stack, settings, camera, cancel, watch)
-    model = yield from _taught(chosen, stack, settings, camera, cancel)
-    result = yield from _predict(model, stack, settings, camera, out, cancel)
+    with recorded(out, stack, settings) as record:
+        found = Found(stack, settings, camera, record, cancel, source)
+        chosen = yield from _kept(
+            None if settings.model else record,  # a file keeps itself
+            "trained",
+            lambda keep: _chosen(stack, settings, camera, cancel, watch, keep),
+        )
+        model = chosen
+        if student_size(chosen, settings):
+            model = yield from _kept(
+                record,
+                "taught",
+                lambda keep: _taught(chosen, stack, settings, camera, cancel, keep),
+            )
+        _refuse_uncertainty(model, settings)
+        result = yield from write_result(model, found, out)
     return result if model is chosen else replace(result, teacher=chosen)
+
+
+def _kept(
+    record: RunRecord | None, name: str, make: Callable[[Keeper | None], Job[Model]]
+) -> Job[Model]:
+    """Return the model that an earlier run has kept, or make and keep it."""
+    if record is None:
+        return (yield from make(None))
+    model = record.model(name)
+    if model is not None:
+        yield Progress("open", 1, 1, "steps", _AS_BEFORE)
+        return model
+    keeper = RecordKeeper(record, f"{name}-state")
+    model = yield from make(keeper)
+    record.keep_model(name, model)
+    keeper.clear()
+    return model
 
 
 def model_of(
@@ -106,10 +134,11 @@ def _chosen(
     camera: CameraMaps,
     cancel: CancelToken,
     watch: Watch | None = None,
+    keep: Keeper | None = None,
 ) -> Job[Model]:
     """Train a model or read one, as the settings say."""
     if settings.model is None:
-        return (yield from learn([stack], settings, camera, cancel, watch))
+        return (yield from learn([stack], settings, camera, cancel, watch, keep=keep))
     model = yield from _matched(load_model(settings.model), stack)
     return (yield from at_hole(model, stack, settings.hole))
 
@@ -120,11 +149,12 @@ def _taught(
     settings: ModelChoice,
     camera: CameraMaps,
     cancel: CancelToken,
+    keep: Keeper | None = None,
 ) -> Job[Model]:
     """Return the student of a model where the settings ask for one, else the model."""
     if size := student_size(model, settings):
         chosen = distill_settings(settings, size)
-        model = yield from distill(model, stack, chosen, cancel, camera)
+        model = yield from distill(model, stack, chosen, cancel, camera, keep)
     return model
 
 
@@ -133,17 +163,32 @@ def train_job(
     settings: TrainSettings,
     cancel: CancelToken | None = None,
     watch: Watch | None = None,
+    keep: KeepSettings | None = None,
 ) -> Job[Model]:
-    """Do the work of `train` as a generator of events; `watch` as of `denoise_job`."""
+    """Do the work of `train` as a generator of events; `watch` as of `denoise_job`.
+
+    Whoever gives a checkpoint in `keep` removes that file when the model is safe.
+    """
     get_method(settings.method)
     if not sources:
         raise InputError("there is no stack to train on; give at least one.")
+    keep = keep or KeepSettings()
+    if keep.checkpoint is not None:
+        check_kept_file(keep.checkpoint, resume=keep.resume, overwrite=keep.overwrite)
     stacks = [open_with(source, settings) for source in sources]
     for stack in stacks:
         yield from tell(stack)
     camera = read_camera(settings)
     cancel = cancel or CancelToken()
-    return (yield from learn(stacks, settings, camera, cancel, watch))
+    if keep.checkpoint is None:
+        return (yield from learn(stacks, settings, camera, cancel, watch))
+    known = [source_fingerprint(stack) for stack in stacks]
+    kept = KeptFile(keep.checkpoint, json.dumps(known), resume=keep.resume)
+    if keep.resume and not keep.checkpoint.exists():
+        said = f"There is no {kept.name} to go on from: training begins anew"
+        yield Progress("open", 1, 1, "steps", said)
+    with kept.told_if_cancelled():
+        return (yield from learn(stacks, settings, camera, cancel, watch, keep=kept))
 
 
 def distill_job(
@@ -164,78 +209,54 @@ def predict_job(
     settings: PredictSettings,
     out: Path | None = None,
     cancel: CancelToken | None = None,
+    client: Any = None,
 ) -> Job[Result]:
-    """Do the work of `predict` as a generator of events."""
+    """Do the work of `predict` as a generator of events.
+
+    `client` is a `distributed.Client` whose workers denoise.
+    """
     stack = open_with(source, settings)
-    _check_outputs(out, stack, settings)
+    if client is not None or settings.is_shared:
+        check_shared(source, out)
+    check_outputs(out, stack, settings)
     yield from tell(stack)
     camera = read_camera(settings)
     cancel = cancel or CancelToken()
     model = yield from _matched(model, stack)
     _refuse_uncertainty(model, settings)
     model = yield from at_hole(model, stack, settings.hole)
-    return (yield from _predict(model, stack, settings, camera, out, cancel))
+    with recorded(out, stack, settings) as record:
+        found = Found(stack, settings, camera, record, cancel, source, client)
+        return (yield from write_result(model, found, out))
 
 
-def _predict(
+def predict_lazily(
     model: Model,
-    stack: Stack,
+    source: Any,
     settings: PredictSettings,
-    camera: CameraMaps,
-    out: Path | None,
-    cancel: CancelToken,
-) -> Job[Result]:
+    out: str | Path | None = None,
+    client: Any = None,
+) -> Result:
+    """Return a result whose chunks are denoised when they are computed.
+
+    Raises
+    ------
+    InputError
+        If an output or other processes are asked for, which only a run that computes
+        can have.
+    """
+    if out is not None or client is not None or settings.is_shared:
+        raise InputError(
+            "lazy=True computes nothing, so neither an output nor scheduler, workers "
+            "or client can be given; leave lazy out to write a file."
+        )
+    stack = open_with(source, settings)
+    model = run(_matched(model, stack))
     _refuse_uncertainty(model, settings)
-    if differs := other_correction(model, settings):
-        yield Progress("open", 1, 1, "steps", differs)
-    correction = correct(stack, settings, model.noise, camera)
-    for told in correction.notes:
-        yield Progress("open", 1, 1, "steps", told)
-    series = series_for(model, correction.stack)
-    fields = noise_fields(
-        series,
-        model.noise,
-        model.scales,
-        correction,
-        cancel,
-        per_plane=settings.noise_per_plane,
-    )
-    device = pick_device(settings.device)
-    predictor = make_predictor(model, device, settings.strength)
-    block = block_shape(
-        series[0].shape,
-        halo=predictor.halo,
-        stride=predictor.stride,
-        max_pixels=predictor.max_pixels(),
-    )
+    model = run(at_hole(model, stack, settings.hole))
+    image, std = lazy_result(model, stack, settings, read_camera(settings))
     provenance = provenance_of(model, stack, settings)
-    image, std = _open_sinks(stack, series[0], block, settings, out, provenance)
-    sinks = [sink for sink in (image, std) if sink is not None]
-    start = time.perf_counter()
-    try:
-        with cpu_threads(settings, device):
-            seen = yield from stream_prediction(
-                predictor, *_work(model, series, fields), block, image, std, cancel
-            )
-        predicted = time.perf_counter()
-        finished = []
-        for sink in sinks:
-            whole = yield from sink.finish(cancel)
-            finished.append(whole)
-    except BaseException:
-        for sink in sinks:
-            sink.abort()
-        raise
-    seconds = predicted - start, time.perf_counter() - predicted
-    return Result(
-        finished[0],
-        finished[1] if std is not None else None,
-        model,
-        model.noise,
-        run_metrics(model, stack, seen, seconds, settings),
-        out,
-        provenance,
-    )
+    return Result(image, std, model, model.noise, provenance=provenance)
 
 
 def _matched(model: Model, stack: Stack) -> Job[Model]:
@@ -264,11 +285,15 @@ def at_hole(
     """Return the model that answers behind the hole that is asked for."""
     if hole is None:
         return model
-    if model.is_student:
-        raise InputError(
-            f"hole={hole!r} cannot be given: the model is a student, which sees every "
-            f"voxel; use the model of its teacher, or leave hole out."
+    if not model.has_hole:
+        why = (
+            "the model is a student, which sees every voxel; use the model of its "
+            "teacher"
+            if model.is_student
+            else f"the model was trained by method={model.method!r}, which has no "
+            f"blind spot; use a model of another method"
         )
+        raise InputError(f"hole={hole!r} cannot be given: {why}, or leave hole out.")
     if hole != "auto":
         return model.at_hole(hole)
     channels = measure_channels([stack], NoiseSettings())
@@ -283,7 +308,7 @@ def student_size(model: Model, settings: ModelChoice) -> StudentSize | None:
         return None
     if settings.student is not None:
         return settings.student
-    if model.answer == "posterior" or settings.model is not None:
+    if not get_method(model.method).taught or settings.model is not None:
         return None
     if settings.steps == 0:  # nothing is learnt, by no network
         return None
@@ -303,15 +328,6 @@ def distill_settings(settings: ModelChoice, size: StudentSize) -> DistillSetting
     if settings.steps is not None:  # in steps again, so that a seed gives one student
         kept["steps"] = max(1, min(settings.steps, usual.steps))
     return DistillSettings(student=size, **kept)
-
-
-def _work(
-    model: Model, series: tuple[PlaneSeries, ...], fields: tuple[NoiseField, ...]
-) -> tuple[Any, Any]:
-    """Return what goes through the network one after the other, and its noise."""
-    if model.settings.channels == 1:
-        return series, fields
-    return together(series, fields)
 
 
 def preview_plane(
@@ -338,6 +354,7 @@ def open_with(source: Any, settings: OpenSettings) -> Stack:
         voxel_size=settings.voxel_size,
         channel=settings.channel,
         region=settings.region,
+        scene=settings.scene,
     )
 
 
@@ -349,44 +366,3 @@ def tell(stack: Stack) -> Iterator[Progress]:
     yield Progress(
         "open", 1, 1, "steps", f"{stack.name}: {stack.axes} {shape}, {stack.dtype}"
     )
-
-
-def _check_outputs(out: Path | None, stack: Stack, settings: PredictSettings) -> None:
-    check_output(out, stack, settings.overwrite)
-    if out is not None and settings.uncertainty:
-        check_output(uncertainty_path(out), stack, settings.overwrite)
-
-
-def _open_sinks(
-    stack: Stack,
-    series: PlaneSeries,
-    block: tuple[int, int, int],
-    settings: PredictSettings,
-    out: Path | None,
-    provenance: dict[str, Any],
-) -> tuple[Sink, Sink | None]:
-    dtype = stack.dtype if settings.dtype == "same" else np.dtype(np.float32)
-    where = series.region(*(slice(0, n) for n in block))
-    shape = tuple(where[axis].stop - where[axis].start for axis in stack.axes)
-
-    def open_one(path: Path | None, dtype: np.dtype[Any], label: str) -> Sink:
-        return open_sink(
-            path,
-            stack,
-            dtype,
-            shape,
-            provenance=provenance,
-            overwrite=settings.overwrite,
-            label=label,
-        )
-
-    image = open_one(out, dtype, "denoised")
-    if not settings.uncertainty:
-        return image, None
-    beside = uncertainty_path(out) if out is not None else None
-    try:
-        std = open_one(beside, np.dtype(np.float32), "uncertainty")
-    except BaseException:
-        image.abort()
-        raise
-    return image, std

@@ -8,17 +8,31 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_blindspot.config import parse_settings
 from napari_blindspot.config.tunable import GivenHole
 from napari_blindspot.errors import InputError
+from napari_blindspot.networks.blind2grad import Blind2GradNetwork
+from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.networks.student import StudentNetwork
 
 if TYPE_CHECKING:
     from napari_blindspot.config import NetworkSettings
+    from napari_blindspot.config.blind2grad import MaskedNetworkSettings
     from napari_blindspot.config.students import StudentSettings
-    from napari_blindspot.networks.blindspot import BlindSpotNetwork, Hole
+    from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.noise.recalibration import Recalibration
     from napari_blindspot.normalize import Normalization
 
+    Shape = NetworkSettings | MaskedNetworkSettings | StudentSettings
+
 Answer = Literal["posterior", "mean"]
+Kind = Literal["teacher", "student", "masked"]
+Learner = BlindSpotNetwork | Blind2GradNetwork
+
+KINDS: dict[type[object], Kind] = {
+    BlindSpotNetwork: "teacher",
+    StudentNetwork: "student",
+    Blind2GradNetwork: "masked",
+}
+"""What each kind of network is called in model files and in the provenance."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +42,8 @@ class Model:
     Parameters
     ----------
     network
-        A teacher, which is a blind-spot network, or a student; on the CPU.
+        A teacher, which is a blind-spot network, a masked network, or a student; on
+        the CPU.
     scales
         Normalisation of each channel it was trained on.
     noise
@@ -44,13 +59,13 @@ class Model:
         after training; empty: none.
     hole
         Blind spot (z, y, x) at which a teacher answers; default: the one it was
-        trained with. A student has none.
+        trained with. Other networks have none.
     answer
-        What a teacher answers: the ``"posterior"`` mean, or the prior ``"mean"``
-        alone, without the voxel's own value and without an uncertainty.
+        What a network answers that learned from noise: the ``"posterior"`` mean, or a
+        ``"mean"`` alone, without the voxel's own value and without an uncertainty.
     """
 
-    network: BlindSpotNetwork | StudentNetwork
+    network: Learner | StudentNetwork
     scales: tuple[Normalization, ...]
     noise: tuple[NoiseModel, ...]
     context_axis: str
@@ -70,9 +85,19 @@ class Model:
             )
 
     @property
+    def kind(self) -> Kind:
+        """Which kind of network it is."""
+        return KINDS[type(self.network)]
+
+    @property
     def is_student(self) -> bool:
         """Whether the network is a student: plain, without blind spot or posterior."""
-        return isinstance(self.network, StudentNetwork)
+        return self.kind == "student"
+
+    @property
+    def has_hole(self) -> bool:
+        """Whether it answers behind a blind spot, which can be turned."""
+        return self.kind == "teacher"
 
     @property
     def has_uncertainty(self) -> bool:
@@ -80,8 +105,8 @@ class Model:
         return not self.is_student and self.answer == "posterior"
 
     @property
-    def teacher(self) -> BlindSpotNetwork:
-        """The network of a teacher.
+    def learner(self) -> Learner:
+        """The network that learned from noise itself, which can teach a student.
 
         Raises
         ------
@@ -96,9 +121,31 @@ class Model:
         return self.network
 
     @property
+    def teacher(self) -> BlindSpotNetwork:
+        """The network of a teacher.
+
+        Raises
+        ------
+        InputError
+            If the model is of another kind.
+        """
+        network = self.learner
+        if isinstance(network, Blind2GradNetwork):
+            raise InputError(
+                f"the model was trained by method={self.method!r}, whose network has "
+                f"no blind spot; give a model of method='bayesian' or 'atbsn'."
+            )
+        return network
+
+    @property
     def result_hole(self) -> Hole:
         """The blind spot at which a teacher answers."""
         return self.hole or self.teacher.settings.hole
+
+    @property
+    def known_hole(self) -> list[int] | None:
+        """The blind spot of the answer, None of a network without one."""
+        return list(self.result_hole) if self.has_hole else None
 
     def at_hole(self, hole: Hole | None) -> Model:
         """Return a teacher that answers at another hole; None: as it is.
@@ -109,7 +156,7 @@ class Model:
         Raises
         ------
         InputError
-            If the hole is not three odd sizes from 1 to 63, or the model is a student.
+            If the hole is not three odd sizes from 1 to 63, or the model has none.
         """
         if hole is None:
             return self
@@ -124,7 +171,7 @@ class Model:
         return self.recalibration[channel] if self.recalibration else None
 
     @property
-    def settings(self) -> NetworkSettings | StudentSettings:
+    def settings(self) -> Shape:
         """The network's shape."""
         return self.network.settings
 

@@ -6,6 +6,7 @@ noise of every channel, the software version and the provenance.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.config import NetworkSettings
+from napari_blindspot.config.blind2grad import MaskedNetworkSettings
 from napari_blindspot.config.students import StudentSettings
 from napari_blindspot.config.tunable import HoleSettings
 from napari_blindspot.errors import ModelFileError
 from napari_blindspot.io.new_file import check_new_file, write_new_file
 from napari_blindspot.model import Model
+from napari_blindspot.networks.blind2grad import Blind2GradNetwork
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.networks.student import StudentNetwork
 from napari_blindspot.noise.models import PoissonGaussian, noise_from_dict
@@ -25,16 +28,16 @@ from napari_blindspot.noise.recalibration import Recalibration
 from napari_blindspot.normalize import Normalization
 
 if TYPE_CHECKING:
-    from napari_blindspot.model import Answer
+    from napari_blindspot.model import Answer, Learner
     from napari_blindspot.networks.blindspot import Hole
 
-FORMAT = 4
+FORMAT = 5
 """The newest model format this version reads.
 
-A file has the lowest that can hold its model: 4 if its network sees its planes in units
-of their noise; 3 if every channel has a start of its
-own, or of a student or a teacher that answers otherwise than it was trained; 2 if
-channels go together or the noise is no plain camera's; else 1.
+A file has the lowest that can hold its model: 5 of a masked network; 4 if its network
+sees its planes in units of their noise; 3 if every channel has a start of its own, or
+of a student or a teacher that answers otherwise than it was trained; 2 if channels go
+together or the noise is no plain camera's; else 1.
 """
 
 _KEY = "napari_blindspot"
@@ -65,15 +68,33 @@ def save_model(model: Model, path: str | Path, *, overwrite: bool = False) -> Pa
     RunError
         If it cannot be written.
     """
+    target = check_model_path(path, overwrite=overwrite)
+    write_new_file(target, model_content(model), _KIND, overwrite=overwrite)
+    return target
+
+
+def model_content(model: Model) -> bytes:
+    """Return what a model file of a model holds."""
     from safetensors.torch import save
 
-    target = check_model_path(path, overwrite=overwrite)
     header = {_KEY: json.dumps(_facts(model)), "format": "pt"}
     weights = {
         name: tensor.contiguous() for name, tensor in model.network.state_dict().items()
     }
-    write_new_file(target, save(weights, header), _KIND, overwrite=overwrite)
-    return target
+    return save(weights, header)
+
+
+def model_digest(model: Model) -> str:
+    """Return what a model is known by: its weights and how they are used.
+
+    When and how it was made does not count.
+    """
+    facts = {key: value for key, value in _facts(model).items() if key != "provenance"}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(model.network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def check_model_path(path: str | Path, *, overwrite: bool) -> Path:
@@ -110,14 +131,38 @@ def load_model(path: str | Path) -> Model:
     ModelFileError
         If the file is missing, truncated, from a newer version or not a model.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = Path(path)
-    facts = read_header(path)
+    read_header(path)  # says in words what is wrong with the file
     try:
+        return model_from(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ModelFileError(
+            f"{path} could not be read ({error.strerror or error}); check its disk."
+        ) from error
+
+
+def model_from(content: bytes, where: str) -> Model:
+    """Return the model that the bytes of a model file hold.
+
+    Parameters
+    ----------
+    content
+        From `model_content`, or of a file.
+    where
+        What messages call it.
+
+    Raises
+    ------
+    ModelFileError
+        If they are damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        facts = json.loads(_header_of(content)[_KEY])
         network = _network(facts)
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(load(content))
         return Model(
             network.eval(),
             tuple(Normalization(**scale) for scale in facts["scales"]),
@@ -133,17 +178,25 @@ def load_model(path: str | Path) -> Model:
         )
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelFileError(
-            f"{path} is damaged: its weights do not fit its own description; train "
+            f"{where} is damaged: its weights do not fit its own description; train "
             f"the model again or fetch the file once more."
         ) from error
 
 
-def _network(facts: dict[str, Any]) -> BlindSpotNetwork | StudentNetwork:
-    kind = facts["kind"]
+def _header_of(content: bytes) -> dict[str, str]:
+    """Return the texts in the header of safetensors bytes."""
+    length = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + length])["__metadata__"])
+
+
+def _network(facts: dict[str, Any]) -> Learner | StudentNetwork:
+    kind, shape = facts["kind"], facts["network"]
     if kind == "student":
-        return StudentNetwork(StudentSettings(**facts["network"]))
+        return StudentNetwork(StudentSettings(**shape))
     if kind == "teacher":
-        return BlindSpotNetwork(NetworkSettings(**facts["network"]))
+        return BlindSpotNetwork(NetworkSettings(**shape))
+    if kind == "masked":
+        return Blind2GradNetwork(MaskedNetworkSettings(**shape))
     raise ValueError(f"kind={kind!r} is not known")
 
 
@@ -209,7 +262,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 def _lowest_format(model: Model) -> int:
     """Return the lowest format that can hold the model."""
-    if model.settings.units == "noise":
+    if model.kind == "masked":
+        return 5
+    if getattr(model.settings, "units", "scale") == "noise":
         return 4
     if model.is_student or model.answer == "mean":
         return 3
@@ -229,13 +284,13 @@ def _answers_elsewhere(model: Model) -> bool:
 def _facts(model: Model) -> dict[str, Any]:
     network = model.settings.model_dump()
     if model.settings.channels == 1:  # older versions know no such networks
-        network.pop("channels")
+        network.pop("channels", None)
         network.pop("covariance", None)
     for name, usual in (("starts", 1), ("units", "scale")):
         if network.get(name) == usual:
             del network[name]
-    facts: dict[str, Any] = {"kind": "student" if model.is_student else "teacher"}
-    if not model.is_student and _answers_elsewhere(model):
+    facts: dict[str, Any] = {"kind": model.kind}
+    if model.has_hole and _answers_elsewhere(model):
         facts["hole"] = list(model.result_hole)
     if model.answer != "posterior":
         facts["answer"] = model.answer

@@ -16,9 +16,12 @@ from napari_blindspot.errors import Cancelled
 
 T = TypeVar("T")
 
-Stage = Literal["open", "noise", "train", "distill", "predict", "pyramid", "compare"]
+Stage = Literal[
+    "file", "open", "noise", "train", "distill", "predict", "pyramid", "compare"
+]
 
 TITLES: dict[Stage, str] = {
+    "file": "Files",
     "open": "Opening",
     "noise": "Estimating the noise",
     "train": "Training",
@@ -42,7 +45,7 @@ class Progress:
         Work done and work in all, in `unit`. Training counts per cent of its
         budget, which may be steps or minutes, whichever ends first.
     unit
-        What is counted: ``"steps"``, ``"blocks"``, ``"%"``.
+        What is counted: ``"steps"``, ``"blocks"``, ``"files"``, ``"%"``.
     message
         A short sentence for the user, may be empty.
     metrics

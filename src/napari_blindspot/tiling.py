@@ -134,3 +134,36 @@ def plan_tiles(
         plan_axis(*numbers) for numbers in zip(shape, core, halo, stride, strict=True)
     )
     return tuple(Tile(*box) for box in product(*spans))
+
+
+def plan_region(
+    shape: tuple[int, int, int],
+    region: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
+    *,
+    halo: tuple[int, int, int],
+    stride: tuple[int, int, int],
+) -> Tile:
+    """Return the tile whose core is any box of a volume.
+
+    Parameters
+    ----------
+    shape
+        Voxels of the volume: planes, rows, columns.
+    region
+        Start and stop along each axis.
+    halo, stride
+        Per axis, as in `plan_axis`; only what is read starts on the grid.
+    """
+    return Tile(
+        *(
+            Span(
+                start,
+                stop,
+                max(start - reach, 0) // step * step,
+                min(stop + round_up(reach, step), length),
+            )
+            for (start, stop), length, reach, step in zip(
+                region, shape, halo, stride, strict=True
+            )
+        )
+    )

@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from napari_blindspot.config.base import Settings as Settings
 from napari_blindspot.config.base import parse_settings as parse_settings
+from napari_blindspot.config.blind2grad import Blind2GradSettings, refuse_masked
 from napari_blindspot.config.noise import ASKED_BY_NOISE as ASKED_BY_NOISE
 from napari_blindspot.config.noise import CAMERA_FILES as CAMERA_FILES
 from napari_blindspot.config.noise import CameraSettings as CameraSettings
@@ -20,7 +21,12 @@ from napari_blindspot.config.noise import NoiseChoice as NoiseChoice
 from napari_blindspot.config.noise import NoiseSettings as NoiseSettings
 from napari_blindspot.config.objective import ObjectiveSettings, refuse_conflicts
 from napari_blindspot.config.opening import OpenSettings as OpenSettings
+from napari_blindspot.config.opening import RegionChoice
+from napari_blindspot.config.recipes import NetworkSettings as NetworkSettings
+from napari_blindspot.config.recipes import Recipe as Recipe
+from napari_blindspot.config.sizes import parse_bytes
 from napari_blindspot.config.starting import StartChoice, refuse_start, refuse_untaught
+from napari_blindspot.config.streaming import StreamSettings as StreamSettings
 from napari_blindspot.config.students import StudentSize
 from napari_blindspot.config.tunable import LARGEST_HOLE as LARGEST_HOLE
 from napari_blindspot.config.tunable import (
@@ -28,7 +34,6 @@ from napari_blindspot.config.tunable import (
     StrengthSettings,
     StudentChoice,
     TunableSettings,
-    refuse_even,
     refuse_tuned,
     refuse_uncertainty,
 )
@@ -84,6 +89,23 @@ class DeviceSettings(Settings):
     threads: int | None = Field(
         None, ge=1, description="CPU threads of the network; default: measured."
     )
+    memory: str | None = Field(
+        None,
+        description="Most host memory that the program may hold, e.g. 2GB; default: a "
+        "quarter of what is free on top of what it holds.",
+    )
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """What `memory` says in bytes, None if it says nothing."""
+        return None if self.memory is None else parse_bytes(self.memory)
+
+    @field_validator("memory")
+    @classmethod
+    def _memory_is_a_size(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_bytes(value)
+        return value
 
 
 class TrainSettings(
@@ -92,6 +114,7 @@ class TrainSettings(
     BudgetSettings,
     TunableSettings,
     ObjectiveSettings,
+    Blind2GradSettings,
     DeviceSettings,
 ):
     """Everything that decides about training."""
@@ -99,7 +122,9 @@ class TrainSettings(
     method: str = Field(
         "bayesian",
         description="Denoising method: bayesian (posterior of a blind-spot network), "
-        "or atbsn (tunable blind spots and a student that several of them teach).",
+        "atbsn (tunable blind spots and a student that several of them teach), or "
+        "blind2grad (a network that learns to tell hidden voxels and where there is "
+        "detail).",
     )
     context: Context = Field(
         "auto",
@@ -118,6 +143,7 @@ class TrainSettings(
     def _objective_fits(self) -> Self:
         refuse_conflicts(self)
         refuse_tuned(self)
+        refuse_masked(self)
         refuse_start(self)
         return self
 
@@ -140,7 +166,7 @@ class LookSettings(
     """Everything that decides about denoised values, and nothing about a file."""
 
 
-class PredictSettings(LookSettings, OutputSettings):
+class PredictSettings(LookSettings, OutputSettings, StreamSettings):
     """Everything that decides about the denoised output."""
 
 
@@ -185,7 +211,7 @@ class PreviewSettings(ModelChoice, StrengthSettings):
         description="Show this channel (index or name); without model the network is "
         "for it alone. Default: the first.",
     )
-    region: str | None = Field(
+    region: RegionChoice | None = Field(
         None, description="Show this part of the plane alone, e.g. 'y=0:512,x=0:512'."
     )
     z: int | None = Field(
@@ -277,117 +303,3 @@ TRAINING_ONLY = frozenset(TrainSettings.model_fields) - {
     *DeviceSettings.model_fields,
 }
 """Settings that a trained model brings along and that cannot be given beside one."""
-
-
-class NetworkSettings(Settings):
-    """The shape of a blind-spot network.
-
-    Parameters
-    ----------
-    width
-        Channels of the half-plane U-Net at every level.
-    depth
-        Number of poolings; the stride is ``2**depth`` pixels.
-    context
-        Neighbour planes on either side.
-    neighbour_width
-        Channels of the U-Net that sees the neighbour planes.
-    half_planes
-        What the half-plane branches see: the ``"centre"`` plane alone, or ``"all"``
-        planes. All of them learn faster where photons are few; the centre alone is
-        cheaper.
-    hole
-        Blind spot (z, y, x) for which the network is trained, odd sizes.
-    channels
-        Channels that are seen and denoised together; 1 for one at a time.
-    covariance
-        Of several channels: ``"full"``, so that one tells about the others, or
-        ``"diagonal"``.
-    starts
-        Channels that have a blind filter and scales of their own; 1: one for all.
-    units
-        What the U-Nets see and answer in: network units (``"scale"``), or units of
-        the noise (``"noise"``), in which all stacks look alike.
-    """
-
-    width: int = Field(32, ge=1)
-    depth: int = Field(4, ge=1, le=6)
-    context: int = Field(2, ge=0)
-    neighbour_width: int = Field(16, ge=1)
-    half_planes: Literal["centre", "all"] = "centre"
-    hole: HoleSizes = (1, 1, 1)
-    channels: int = Field(1, ge=1)
-    covariance: Literal["full", "diagonal"] = "full"
-    starts: int = Field(1, ge=1)
-    units: Literal["scale", "noise"] = "scale"
-
-    @model_validator(mode="after")
-    def _hole_has_a_centre(self) -> Self:
-        refuse_even("hole", self.hole)
-        return self
-
-    @model_validator(mode="after")
-    def _starts_are_of_single_channels(self) -> Self:
-        if self.channels > 1 and self.starts > 1:
-            raise ValueError(
-                f"starts={self.starts} is about channels one at a time, but "
-                f"channels={self.channels} are seen together; leave starts out"
-            )
-        return self
-
-    @property
-    def stride(self) -> int:
-        """Tiles and crops come in multiples of this many pixels."""
-        return int(2**self.depth)
-
-
-class Recipe(Settings):
-    """How a network is trained; one recipe per device class and quality.
-
-    Parameters
-    ----------
-    steps, minutes
-        The budget: training ends at whichever is reached first.
-    crop, batch
-        Side of the square training crops in pixels, crops per step.
-    learning_rate, warmup, clip
-        Peak learning rate (Adam), part of the budget spent warming up, and the
-        largest gradient norm.
-    ema
-        Decay of the averaged weights, which are the ones that are kept.
-    signal_crops
-        Part of the crops that are drawn towards signal.
-    holdout
-        Part of the blocks that are never targets.
-    holdout_block
-        Side of a held-out block in pixels.
-    drop_planes
-        Part of the steps in which the nearest neighbour planes are withheld at random,
-        so that holes of every depth are trained for.
-    checks
-        How often the held-out score is taken over the whole budget.
-    patience
-        Checks without improvement after which training stops.
-    least
-        Part of the budget that is spent in any case.
-    cache_bytes
-        Bytes of decoded source blocks that are kept in memory.
-    """
-
-    network: NetworkSettings = NetworkSettings()
-    steps: int = 1200
-    minutes: float = 60.0
-    crop: int = 96
-    batch: int = 8
-    learning_rate: float = 1e-3
-    warmup: float = 0.05
-    clip: float = 1.0
-    ema: float = 0.99
-    signal_crops: float = 0.5
-    holdout: float = 0.08
-    holdout_block: int = 48
-    drop_planes: float = 0.0
-    checks: int = 25
-    patience: int = 8
-    least: float = 0.8
-    cache_bytes: int = 512 * 2**20

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_blindspot.config import DenoiseSettings, TrainSettings
 
 LARGEST_HOLE = 63
+_WITHOUT_UNCERTAINTY = ("atbsn", "blind2grad")
 HoleSize = Annotated[int, Field(ge=1, le=LARGEST_HOLE)]
 HoleSizes = tuple[HoleSize, HoleSize, HoleSize]
 
@@ -199,8 +200,8 @@ def refuse_uncertainty(settings: DenoiseSettings) -> None:
             f"uncertainty=True cannot be given with student={settings.student!r}, "
             f"which answers without one; leave out one of the two"
         )
-    if settings.model is None and settings.method == "atbsn":
+    if settings.model is None and settings.method in _WITHOUT_UNCERTAINTY:
         raise ValueError(
-            "uncertainty=True cannot be given with method='atbsn', which knows none; "
-            "leave it out, or use method='bayesian'"
+            f"uncertainty=True cannot be given with method={settings.method!r}, which "
+            f"knows none; leave it out, or use method='bayesian'"
         )

@@ -14,7 +14,8 @@ import psutil
 import torch
 
 from napari_blindspot.device import channels_last
-from napari_blindspot.errors import RunError
+from napari_blindspot.errors import OutOfMemory
+from napari_blindspot.inference.cores import framed, noise_in, pieces, widened
 from napari_blindspot.methods.bayesian import posterior
 from napari_blindspot.networks.precision import half_where_it_pays
 from napari_blindspot.noise.field import NoiseField
@@ -27,14 +28,18 @@ if TYPE_CHECKING:
 
     from napari_blindspot.model import Model
     from napari_blindspot.networks.blindspot import Hole, Prior
+    from napari_blindspot.networks.views import Core
     from napari_blindspot.noise.likelihood import Likelihood
 
     Groups = Sequence[Sequence[int]]
+    Corner = tuple[int, int, int]
 
 _CPU_SHARE = 0.25  # of the free host memory
 _GPU_SHARE = 0.5  # of the free device memory
 # Pixels at once: a GPU wants many; a CPU wants its maps to stay in the cache, and is
 # twice as fast with one plane of 256² than with sixteen.
+_MAPS_BYTES = 8  # of a pixel of one map, with a copy of it
+_CPU_PIECE = 256  # pixels a side, for the same reason
 _LARGEST_BATCH = {"cpu": 2**16, "cuda": 2**24, "mps": 2**22}
 
 
@@ -49,6 +54,14 @@ class Predictor:
         Where it runs.
     strength
         1 for the model's answer, 0 for the noisy image, between them a blend.
+
+    Attributes
+    ----------
+    host_bytes
+        Host memory that activations may take, on a CPU; None: a quarter of what is
+        free.
+    too_large
+        Pixels of a plane that were once too many for the memory, None so far.
     """
 
     def __init__(
@@ -61,7 +74,9 @@ class Predictor:
         self.network: Any = channels_last(copy.deepcopy(model.network), device).eval()
         self.halo = self._halo()
         self.stride = self.network.stride
-        self._largest_batch: int | None = None
+        self.host_bytes: int | None = None
+        self.too_large: int | None = None
+        self._batch_pixels: int | None = None
 
     def __call__(
         self,
@@ -89,6 +104,8 @@ class Predictor:
         groups: Groups,
         channel: int,
         noise: Likelihood | None = None,
+        corner: Corner = (0, 0, 0),
+        core: Core | None = None,
     ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
         """Denoise some planes of a tile, batch by batch.
 
@@ -105,6 +122,12 @@ class Predictor:
         noise
             Noise of the planes to denoise, network units, where it is not the same
             everywhere: its parameters are arrays (len(groups), 1 or Y, 1 or X).
+        corner
+            Where the first plane to denoise and the first pixel of `planes` lie in
+            their series (plane, row, column); only methods with masks ask.
+        core
+            Rows and columns of `planes` that are wanted; others may be NaN. Default:
+            all.
 
         Yields
         ------
@@ -114,7 +137,7 @@ class Predictor:
 
         Raises
         ------
-        RunError
+        OutOfMemory
             If not even a single plane fits into memory.
         """
         finite = np.isfinite(planes)
@@ -130,10 +153,17 @@ class Predictor:
             part = slice(start, min(start + size, len(index)))
             missing = ~finite[index[part, self.context]]
             try:
-                mean, std = self._run(
-                    t[index[part]], mapped(itemgetter(part), noise), missing, channel
+                mean, std = self._in_pieces(
+                    t[index[part]],
+                    mapped(itemgetter(part), noise),
+                    missing,
+                    channel,
+                    (corner[0] + start, *corner[1:]),
+                    core,
                 )
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
                 self._shrink(size, planes.shape[-2:])
                 continue
             mean, std = self._to_data(mean, std, channel)
@@ -192,18 +222,54 @@ class Predictor:
         scale = self.model.scales[channel]
         return scale.inverse(mean), std * np.float32(scale.scale)
 
+    def _in_pieces(
+        self,
+        t: NDArray[np.float32],
+        noise: Likelihood,
+        missing: NDArray[np.bool_],
+        channel: int,
+        corner: Corner,
+        core: Core | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run piece by piece, where small maps are the faster ones."""
+        parts = self._pieces(core, t.shape[-2:])
+        if len(parts) == 1:
+            return self._run(t, noise, missing, channel, corner, parts[0])
+        mean = np.full((len(t), *t.shape[2:]), np.nan, np.float32)
+        std = mean.copy()
+        for part in parts:
+            where = (..., *part) if part else (...,)
+            one = self._run(t, noise, missing, channel, corner, part)
+            mean[where], std[where] = one[0][where], one[1][where]
+        return mean, std
+
+    def _pieces(
+        self, core: Core | None, shape: Sequence[int]
+    ) -> tuple[Core | None, ...]:
+        """Return the parts of a tile that go through the network by themselves."""
+        if not self._cuts_cores:
+            return (core,)
+        return pieces(core, shape, _CPU_PIECE, self.stride)
+
     def _run(
         self,
         t: NDArray[np.float32],
         noise: Likelihood,
         missing: NDArray[np.bool_],
         channel: int,
+        corner: Corner = (0, 0, 0),
+        core: Core | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        del missing  # what is there of the other pixels does not depend on it
+        del missing, corner  # what is there of the other pixels does not depend on it
+        wide = widened(core, t.shape[-2:])
         with torch.inference_mode():
-            y, prior = self._prior(t, channel)
-            mean, std = self._answer(y, prior, self._on_device(noise), channel)
-            return mean.cpu().numpy(), std.cpu().numpy()
+            y, prior = self._prior(t, channel, wide)
+            noise = self._on_device(noise_in(noise, wide))
+            mean, std = self._answer(y, prior, noise, channel)
+            answer = mean.cpu().numpy(), std.cpu().numpy()
+        return framed(answer[0], wide, t.shape[-2:]), framed(
+            answer[1], wide, t.shape[-2:]
+        )
 
     def _answer(
         self, y: torch.Tensor, prior: Prior, noise: Any, channel: int
@@ -214,13 +280,13 @@ class Predictor:
         return posterior(y, prior, noise, self.model.recalibration_of(channel))
 
     def _prior(
-        self, maps: NDArray[np.float32], channel: int
+        self, maps: NDArray[np.float32], channel: int, core: Core | None
     ) -> tuple[torch.Tensor, Prior]:
-        """Return the noisy centre plane and what the network says of it."""
+        """Return a core of the noisy centre plane and what the network says of it."""
         x, kind = self._input(maps, channel)
         with half_where_it_pays(self.device):
-            prior = self.network(x, self.model.hole, kind)
-        return self.network.centre(x), prior
+            prior = self.network(x, self.model.hole, kind, core)
+        return self.network.centre(x if core is None else x[(..., *core)]), prior
 
     def _input(
         self, maps: NDArray[np.float32], channel: int
@@ -242,34 +308,67 @@ class Predictor:
 
     def max_pixels(self) -> int:
         """Return how many pixels of one plane fit into memory at once."""
-        return int(self._free_bytes() / self._bytes_per_pixel())
+        free = self._free_bytes()
+        at_once = int(free / self._bytes_per_pixel())
+        if self._cuts_cores and (1.5 * _CPU_PIECE + 2 * self.halo) ** 2 <= at_once:
+            # Only what goes in and comes out is as large as the tile.
+            return int(free / (_MAPS_BYTES * (2 * self.context + 3)))
+        return at_once
+
+    @property
+    def _cuts_cores(self) -> bool:
+        """Whether a tile goes through the network piece by piece."""
+        return self.device.type == "cpu"
+
+    @property
+    def batch_pixels(self) -> int:
+        """Pixels of all planes that go through the network at once, about."""
+        if self._batch_pixels is None:
+            wanted = _LARGEST_BATCH[self.device.type]
+            self._batch_pixels = max(1, min(self.max_pixels(), wanted))
+        return self._batch_pixels
+
+    @batch_pixels.setter
+    def batch_pixels(self, pixels: int) -> None:
+        self._batch_pixels = pixels
 
     def _batch_size(self, pixels: int) -> int:
-        if self._largest_batch is None:
-            fitting = self.max_pixels() // pixels
-            wanted = _LARGEST_BATCH[self.device.type] // pixels
-            self._largest_batch = max(1, min(fitting, wanted))
-        return self._largest_batch
+        return max(1, self.batch_pixels // pixels)
 
     def _bytes_per_pixel(self) -> int:
         """Return about how many bytes of activations one pixel takes."""
-        item = 2 if self.device.type == "cuda" else 4
-        return 40 * self.model.settings.width * item
+        # Measured on a CPU, and rounded up: docs/design.md.
+        shape = self.model.teacher.settings
+        floats = 42 * shape.width + (12 * shape.neighbour_width if shape.context else 0)
+        return floats * self._item_bytes
+
+    @property
+    def _item_bytes(self) -> int:
+        return 2 if self.device.type == "cuda" else 4
 
     def _free_bytes(self) -> float:
         if self.device.type == "cuda":
             return _GPU_SHARE * float(torch.cuda.mem_get_info(self.device)[0])
+        if self.host_bytes is not None:
+            return float(self.host_bytes)
         return _CPU_SHARE * float(psutil.virtual_memory().available)
 
     def _shrink(self, size: int, plane: tuple[int, ...]) -> None:
         if size == 1:
-            raise RunError(
+            raise OutOfMemory(
                 f"A tile of {plane[0]} × {plane[1]} pixels does not fit into the "
                 f"memory of {self.device}; close other programs, or run on the CPU "
                 f"(--device cpu)."
             )
-        torch.cuda.empty_cache()
-        self._largest_batch = max(1, size // 2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._batch_pixels = max(1, size // 2) * plane[0] * plane[1]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell a full memory, of a GPU or of the host, from other errors of torch."""
+    full = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return full or "can't allocate memory" in str(error)
 
 
 def blended(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_blindspot.inference.cores import framed, noise_in, widened
 from napari_blindspot.inference.predictor import Predictor
 from napari_blindspot.joint import JointField
 from napari_blindspot.methods.bayesian_joint import joint_posterior
@@ -14,7 +15,9 @@ from napari_blindspot.methods.bayesian_joint import joint_posterior
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_blindspot.inference.predictor import Corner
     from napari_blindspot.networks.blindspot import Prior
+    from napari_blindspot.networks.views import Core
 
 _COVARIANCES = 12  # that are alive at the same time, float32
 
@@ -53,18 +56,26 @@ class JointPredictor(Predictor):
         noise: Any,
         missing: NDArray[np.bool_],
         channel: int,
+        corner: Corner = (0, 0, 0),
+        core: Core | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        n, planes, channels, rows, columns = t.shape
+        del corner
+        n, planes, channels, *shape = t.shape
+        wide = widened(core, shape)
         with torch.inference_mode():
-            maps = t.reshape(n, planes * channels, rows, columns)
-            y, prior = self._prior(maps, channel)
+            y, prior = self._prior(
+                t.reshape(n, planes * channels, *shape), channel, wide
+            )
             gaps = None
             if missing.any():
-                gaps = torch.from_numpy(np.moveaxis(missing, 1, -1).copy()).to(y.device)
-            noise = self._on_device(noise)
+                seen = missing if wide is None else missing[(..., *wide)]
+                gaps = torch.from_numpy(np.moveaxis(seen, 1, -1).copy()).to(y.device)
+            noise = self._on_device(noise_in(noise, wide))
             answer = self._answer(y, prior, noise, channel, gaps)
-            mean, std = (one.movedim(-1, 1).cpu().numpy() for one in answer)
-            return np.ascontiguousarray(mean), np.ascontiguousarray(std)
+            mean, std = (
+                np.ascontiguousarray(one.movedim(-1, 1).cpu().numpy()) for one in answer
+            )
+        return framed(mean, wide, shape), framed(std, wide, shape)
 
     def _answer(
         self,

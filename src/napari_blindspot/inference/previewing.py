@@ -17,13 +17,13 @@ from napari_blindspot.errors import InputError
 from napari_blindspot.inference.matching import match_channels, series_for
 from napari_blindspot.inference.places import Place as Place
 from napari_blindspot.inference.predictor_student import make_predictor
-from napari_blindspot.inference.stream import block_shape, predict_tile
+from napari_blindspot.inference.tiles import block_shape, predict_tile
 from napari_blindspot.io.region import parse_region
 from napari_blindspot.joint import JointSeries, together
 from napari_blindspot.measure.correction import correct
 from napari_blindspot.measure.fields import noise_fields
 from napari_blindspot.progress import CancelToken, run
-from napari_blindspot.tiling import Span, Tile, round_up
+from napari_blindspot.tiling import plan_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.model import Model
     from napari_blindspot.stack import Stack
+    from napari_blindspot.tiling import Tile
 
 
 def place_of(stack: Stack, region: str | Mapping[str, slice | int] | None) -> Place:
@@ -220,18 +221,17 @@ class Previewer:
         return *self._work[0 if joint else place.channel, other], own
 
     def _tile(self, shape: tuple[int, int, int], plane: int, place: Place) -> Tile:
-        context = self._predictor.context
-        around = Span(
-            plane,
-            plane + 1,
-            max(plane - context, 0),
-            min(plane + context + 1, shape[0]),
+        needs = self._predictor
+        return plan_region(
+            shape,
+            (
+                (plane, plane + 1),
+                (place.y.start, place.y.stop),
+                (place.x.start, place.x.stop),
+            ),
+            halo=(needs.context, needs.halo, needs.halo),
+            stride=(1, needs.stride, needs.stride),
         )
-        y, x = (
-            _span(part, length, self._predictor.halo, self._predictor.stride)
-            for part, length in ((place.y, shape[1]), (place.x, shape[2]))
-        )
-        return Tile(around, y, x)
 
     def _check(self, place: Place) -> None:
         sizes = self.stack.sizes
@@ -259,13 +259,6 @@ def _reading(model: Model) -> tuple[object, ...]:
     return (
         model.noise, model.scales, model.context_axis, shape.context, shape.channels,
     )  # fmt: skip
-
-
-def _span(part: slice, length: int, halo: int, stride: int) -> Span:
-    low = max(part.start - halo, 0) // stride * stride
-    return Span(
-        part.start, part.stop, low, min(part.stop + round_up(halo, stride), length)
-    )
 
 
 def _fixed(series: Any) -> int:

@@ -58,6 +58,22 @@ class ArraySink:
         yield from ()  # there is nothing left to do
         return self._image
 
+    def resume(
+        self, region: tuple[slice, ...], channel: int, limits: tuple[float, float]
+    ) -> None:
+        """Refuse: nothing is left of an earlier array, see `Sink.resume`.
+
+        Raises
+        ------
+        ValueError
+            Always; it is an error of the program, not of the user.
+        """
+        raise ValueError(f"there is no earlier block {region} in memory")
+
+    def pause(self) -> None:
+        """Let go of the array: nothing outlives the run."""
+        self.abort()
+
     def abort(self) -> None:
         """Let go of the array."""
         self._image = None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindspot.tiling import round_up
+
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from numpy.typing import NDArray
 
     from napari_blindspot.planes import PlaneSeries
@@ -32,10 +37,10 @@ class BlockCache:
         self._blocks: OrderedDict[Any, NDArray[Any]] = OrderedDict()
 
     def read(
-        self, key: int, series: PlaneSeries, planes: slice, y: slice, x: slice
+        self, key: Hashable, series: PlaneSeries, planes: slice, y: slice, x: slice
     ) -> NDArray[Any]:
         """Read a box of `series` (named `key` in the cache), block by block."""
-        block = block_shape(series)
+        block = block_shape(series, self.max_bytes)
         box = (planes, y, x)
         out = np.empty([s.stop - s.start for s in box], series.stack.dtype)
         grid = [
@@ -55,13 +60,13 @@ class BlockCache:
 
     def _block(
         self,
-        key: int,
+        key: Hashable,
         series: PlaneSeries,
         index: tuple[int, ...],
         origin: list[int],
         block: tuple[int, int, int],
     ) -> NDArray[Any]:
-        name = (key, *index)
+        name = (key, index)
         if name in self._blocks:
             self._blocks.move_to_end(name)
             return self._blocks[name]
@@ -79,20 +84,21 @@ class BlockCache:
         return values
 
 
-def block_shape(series: PlaneSeries) -> tuple[int, int, int]:
+def block_shape(series: PlaneSeries, max_bytes: int) -> tuple[int, int, int]:
     """Return the block (planes, rows, columns) in which a series is cached.
 
-    It follows the chunks of the source, joined when they are tiny and cut when they
-    are large, so that one block is about 8 MiB at most.
+    It is made of whole chunks of the source, several where they are tiny, because a
+    chunk is decoded as a whole whatever is wanted of it. Only a chunk that would fill
+    half of the cache is cut.
     """
     chunks = dict(zip(series.stack.axes, series.stack.data.chunks, strict=True))
-    sides = [
+    native = [
         max(chunks[axis]) if axis in chunks else 1 for axis in (series.axis, "Y", "X")
     ]
-    sides[1] = min(max(sides[1], _LEAST_BLOCK_SIDE), series.shape[1])
-    sides[2] = min(max(sides[2], _LEAST_BLOCK_SIDE), series.shape[2])
-    itemsize = series.stack.dtype.itemsize
-    while sides[0] * sides[1] * sides[2] * itemsize > _BLOCK_BYTES:
-        largest = 0 if sides[0] > 1 else 1 + int(sides[2] > sides[1])
-        sides[largest] = -(-sides[largest] // 2)
+    sides = [native[0], *(round_up(max(n, _LEAST_BLOCK_SIDE), n) for n in native[1:])]
+    sides = [min(n, length) for n, length in zip(sides, series.shape, strict=True)]
+    largest = max(_BLOCK_BYTES, max_bytes // 2)
+    while math.prod(sides) * series.stack.dtype.itemsize > largest:
+        longest = 0 if sides[0] > 1 else 1 + int(sides[2] > sides[1])
+        sides[longest] = -(-sides[longest] // 2)
     return sides[0], sides[1], sides[2]

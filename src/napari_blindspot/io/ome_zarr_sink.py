@@ -11,8 +11,8 @@ import numpy as np
 from napari_blindspot.io.lazy import as_dask
 from napari_blindspot.io.ome_zarr_metadata import ome_attributes
 from napari_blindspot.io.outputs import PartialOutput, writing
-from napari_blindspot.io.pyramid import before, shrink
-from napari_blindspot.io.sinks import check_block
+from napari_blindspot.io.pyramid_order import PyramidOrder
+from napari_blindspot.io.shard_writer import ShardWriter
 from napari_blindspot.io.zarr_layout import Layout, plan_layout, plan_pyramid
 from napari_blindspot.normalize import restore_dtype
 from napari_blindspot.progress import Progress
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_blindspot.io.run_store import RunStore
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.stack import Stack
 
@@ -31,7 +32,7 @@ PROVENANCE = "napari_blindspot"
 
 
 class OmeZarrSink:
-    """Writes blocks as shards, then averages them into a pyramid.
+    """Writes blocks as shards, and averages them into a pyramid as they come.
 
     Parameters
     ----------
@@ -47,6 +48,13 @@ class OmeZarrSink:
         JSON values for the attribute ``napari_blindspot``.
     label
         Added to the name of the image.
+    record
+        What the run writes down; with one, what was written earlier is kept.
+
+    Attributes
+    ----------
+    pyramid
+        What can be made of what is written; who shares the work out asks it.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class OmeZarrSink:
         block: tuple[int, ...],
         provenance: Mapping[str, Any],
         label: str,
+        record: RunStore | None = None,
     ) -> None:
         self._stack, self._dtype = stack, dtype
         self._name = f"{stack.name} {label}"
@@ -67,40 +76,54 @@ class OmeZarrSink:
         self._provenance = json.loads(json.dumps(dict(provenance), default=str))
         self._ranges = _Ranges(stack)
         self._bytes = stack.n_voxels * dtype.itemsize
-        self._partial = PartialOutput(out)
+        self._partial = PartialOutput(out, keep=record is not None)
+        self._record = record
         try:
             with writing(out, self._bytes):
-                self._group, self._arrays = self._create()
+                self._group, arrays = self._create()
+                self._shards = ShardWriter(arrays, durable=record is not None)
+                self.pyramid = self._begin_pyramid(label)
         except BaseException:
-            self._partial.discard()
+            if record is None:
+                self._partial.discard()
             raise
 
     def write(self, region: tuple[slice, ...], block: NDArray[np.float32]) -> None:
-        """Store one block, see `Sink.write`.
+        """Store one block, and what the pyramid can make of it; see `Sink.write`.
 
         Raises
         ------
         ValueError
             If the region is not made of whole shards: two writers would meet in one.
         """
-        check_block(region, block)
-        _check_aligned(region, self._layouts[0])
-        values = restore_dtype(block, self._dtype)
-        self._ranges.add(region, values)
         with writing(self._partial.out, self._bytes):
-            self._arrays[0][region] = values
+            self._ranges.add(region, self._shards.write(region, block))
+            self.pyramid.wrote(region)
+            while shard := self.pyramid.take():
+                self._shards.shrink(*shard)
+                self.pyramid.made(shard)
+
+    def resume(
+        self, region: tuple[slice, ...], channel: int, limits: tuple[float, float]
+    ) -> None:
+        """Take note of a block that was written before, see `Sink.resume`."""
+        self._ranges.note(
+            channel, restore_dtype(np.array(limits, np.float32), self._dtype)
+        )
+        self.pyramid.wrote(region)
 
     def finish(self, cancel: CancelToken | None = None) -> Job[Any]:
-        """Make the pyramid and rename the folder, see `Sink.finish`."""
-        total = sum(layout.n_shards for layout in self._layouts[1:])
-        done = 0
-        for level, layout in enumerate(self._layouts[1:], start=1):
-            for region in layout.regions():
+        """Complete the pyramid and rename the folder, see `Sink.finish`."""
+        made = 0
+        with writing(self._partial.out, self._bytes):
+            while shard := self.pyramid.take():
                 if cancel is not None:
                     cancel.raise_if_cancelled()
-                self._shrink_into(level, region)
-                done += 1
-                yield Progress("pyramid", done, total, "blocks")
+                self._shards.shrink(*shard)
+                self.pyramid.made(shard)
+                made += 1
+                yield Progress("pyramid", made, made + self.pyramid.left, "blocks")
+        yield Progress("pyramid", 1, 1, "blocks")
         if cancel is not None:
             cancel.raise_if_cancelled()
         with writing(self._partial.out, self._bytes):
@@ -108,16 +131,12 @@ class OmeZarrSink:
             self._partial.commit()
         return _reopen(self._partial.out)
 
+    def pause(self) -> None:
+        """Leave the partial store as it is, see `Sink.pause`."""
+
     def abort(self) -> None:
         """Remove the partial store."""
         self._partial.discard()
-
-    def _shrink_into(self, level: int, region: tuple[slice, ...]) -> None:
-        factor = self._steps[level - 1]
-        source, target = self._arrays[level - 1], self._arrays[level]
-        values = np.asarray(source[before(region, source.shape, factor)])
-        with writing(self._partial.out, self._bytes):
-            target[region] = shrink(values, factor)
 
     def _attributes(self) -> dict[str, Any]:
         factors = [(1,) * len(self._stack.axes)]
@@ -128,19 +147,64 @@ class OmeZarrSink:
         return ome_attributes(self._stack, self._name, factors, windows)
 
     def _create(self) -> tuple[Any, list[Any]]:
-        """Make the group with its metadata and its empty arrays."""
+        """Make the group with its metadata and its arrays, or find them again."""
         import zarr
 
         attributes = {"ome": self._attributes(), PROVENANCE: self._provenance}
-        group = zarr.create_group(
-            str(self._partial.path), zarr_format=3, attributes=attributes
-        )
+        group = zarr.open_group(str(self._partial.path), mode="a", zarr_format=3)
         names = [axis.lower() for axis in self._stack.axes]
         arrays = [
-            _create_array(group, str(level), layout, self._dtype, names)
+            _open_array(group, str(level), layout, self._dtype, names)
             for level, layout in enumerate(self._layouts)
         ]
+        # Last, so that what is announced can be read.
+        group.update_attributes(attributes)
         return group, arrays
+
+    def _begin_pyramid(self, label: str) -> PyramidOrder:
+        ledger, entries = None, PyramidOrder.entries(self._layouts)
+        if self._record is not None and entries:
+            ledger = self._record.ledger(f"levels-{label}", entries, 1)
+        return PyramidOrder(self._layouts, self._steps, ledger)
+
+
+class FinishedSink:
+    """An OME-Zarr that is complete and has its name; it takes no blocks.
+
+    Parameters
+    ----------
+    out
+        Its path.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+
+    def write(self, region: tuple[slice, ...], block: NDArray[np.float32]) -> None:
+        """Refuse: it is complete.
+
+        Raises
+        ------
+        ValueError
+            Always; it is an error of the program, not of the user.
+        """
+        raise ValueError(f"{self._out} is complete, but {region} is to be written")
+
+    def resume(
+        self, region: tuple[slice, ...], channel: int, limits: tuple[float, float]
+    ) -> None:
+        """Do nothing: all is there, see `Sink.resume`."""
+
+    def finish(self, cancel: CancelToken | None = None) -> Job[Any]:
+        """Return the array, see `Sink.finish`."""
+        yield from ()
+        return _reopen(self._out)
+
+    def pause(self) -> None:
+        """Do nothing, see `Sink.pause`."""
+
+    def abort(self) -> None:
+        """Do nothing: what is complete stays."""
 
 
 class _Ranges:
@@ -159,9 +223,14 @@ class _Ranges:
         for channel, part in enumerate(parts, start=first):
             finite = part[np.isfinite(part)]
             if finite.size:
-                with self._lock:
-                    self._low[channel] = min(self._low[channel], finite.min())
-                    self._high[channel] = max(self._high[channel], finite.max())
+                self.note(channel, (finite.min(), finite.max()))
+
+    def note(self, channel: int, limits: Any) -> None:
+        """Take the least and the greatest value of a block into account."""
+        low, high = limits
+        with self._lock:
+            self._low[channel] = np.fmin(self._low[channel], low)
+            self._high[channel] = np.fmax(self._high[channel], high)
 
     def windows(self) -> list[tuple[float, float]]:
         """Return (least, greatest) per channel, (0, 1) where nothing is known."""
@@ -171,32 +240,33 @@ class _Ranges:
         ]
 
 
-def _create_array(
+def _open_array(
     group: Any,
     name: str,
     layout: Layout,
     dtype: np.dtype[Any],
     names: list[str],
 ) -> Any:
+    """Open an array that an earlier run made alike, or make it."""
     from zarr.codecs import BloscCodec
 
+    shards = layout.shard if layout.shard != layout.chunk else None
+    if name in group:
+        found = group[name]
+        cut = (found.shape, found.chunks, found.shards, found.dtype)
+        if cut == (layout.shape, layout.chunk, shards, dtype):
+            return found
     return group.create_array(
         name,
         shape=layout.shape,
         chunks=layout.chunk,
-        shards=layout.shard if layout.shard != layout.chunk else None,
+        shards=shards,
         dtype=dtype,
         # Bit-shuffled lz4 is the fastest codec on noisy counts, and packs them best.
         compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")],
         dimension_names=names,
+        overwrite=True,
     )
-
-
-def _check_aligned(region: tuple[slice, ...], layout: Layout) -> None:
-    cut = zip(region, layout.shard, layout.shape, strict=True)
-    for part, shard, length in cut:
-        if part.start % shard or (part.stop % shard and part.stop != length):
-            raise ValueError(f"{region} is not made of whole shards {layout.shard}")
 
 
 def _reopen(out: Path) -> Any:

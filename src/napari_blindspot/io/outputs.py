@@ -58,7 +58,17 @@ def partial_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial")
 
 
-def check_output(out: str | Path | None, stack: Stack, overwrite: bool) -> None:
+def record_path(out: Path) -> Path:
+    """Return where a run writes down what is done of an output."""
+    partial = partial_path(out)
+    if output_kind(out) == "zarr":
+        return partial / "run"
+    return partial.with_name(f"{partial.name}.run")
+
+
+def check_output(
+    out: str | Path | None, stack: Stack, overwrite: bool, *, resume: bool = False
+) -> None:
     """Refuse an output that cannot be written, before any work is done.
 
     Parameters
@@ -69,6 +79,8 @@ def check_output(out: str | Path | None, stack: Stack, overwrite: bool) -> None:
         The input.
     overwrite
         Whether an existing output may be replaced.
+    resume
+        Whether a partial output is gone on with.
 
     Raises
     ------
@@ -85,10 +97,12 @@ def check_output(out: str | Path | None, stack: Stack, overwrite: bool) -> None:
     kind, path = output_kind(out), Path(out).expanduser()
     _check_apart(path, stack)
     _check_folder(path)
-    for existing in (path, partial_path(path)):
-        if os.path.lexists(existing):
-            _check_replaceable(existing, kind, overwrite)
-    if kind == "tiff":
+    partial = partial_path(path)
+    if os.path.lexists(path):
+        _check_replaceable(path, kind, overwrite)
+    if os.path.lexists(partial) and not resume:
+        _check_replaceable(partial, kind, overwrite)
+    if kind == "tiff" and not os.path.lexists(partial):
         check_space(path, stack.n_voxels * min(4, stack.dtype.itemsize))
 
 
@@ -116,12 +130,15 @@ class PartialOutput:
     ----------
     out
         The final path; its checks are done.
+    keep
+        Keep what an earlier run has left; else it is removed.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, keep: bool = False) -> None:
         self.out = out
         self.path = partial_path(out)
-        remove(self.path)  # a leftover; check_output had leave to replace it
+        if not keep:  # a leftover; check_output had leave to replace it
+            remove(self.path)
 
     def commit(self) -> None:
         """Give the output its name; an older one goes when the new one stands."""
@@ -212,12 +229,14 @@ def _check_folder(out: Path) -> None:
 
 
 def _check_replaceable(existing: Path, kind: str, overwrite: bool) -> None:
-    if not overwrite:
-        left = (
-            " (left by a run that ended early)" if existing.suffix == ".partial" else ""
-        )
+    if not overwrite and existing.suffix == ".partial":
         raise OutputExistsError(
-            f"output {str(existing)!r} exists already{left}; choose another name, or "
+            f"{str(existing)!r} was left by a run that ended early; go on with it by "
+            f"--resume (resume=True), or begin anew with --overwrite (overwrite=True)."
+        )
+    if not overwrite:
+        raise OutputExistsError(
+            f"output {str(existing)!r} exists already; choose another name, or "
             f"replace it with --overwrite (overwrite=True)."
         )
     ours = is_zarr_folder(existing) if kind == "zarr" else existing.is_file()

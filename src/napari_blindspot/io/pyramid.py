@@ -34,14 +34,12 @@ def shrink(values: NDArray[Any], factor: Sequence[int]) -> NDArray[Any]:
     wide = np.float64 if values.dtype.itemsize > 2 else np.float32
     wide = np.float32 if values.dtype == np.float32 else wide
     known = ~np.isnan(values) if values.dtype.kind == "f" else np.True_
-    padded = _pad(np.where(known, values, 0).astype(wide), factor)
-    weight = _pad(np.broadcast_to(known, values.shape).astype(wide), factor)
-    boxes: list[int] = []
-    for n, f in zip(padded.shape, factor, strict=True):
-        boxes += [n // f, f]
-    inner = tuple(range(1, len(boxes), 2))
-    total = padded.reshape(boxes).sum(axis=inner)
-    count = weight.reshape(boxes).sum(axis=inner)
+    if known.all():
+        total = _summed(values.astype(wide, copy=False), factor)
+        sizes = _box_sizes(values.shape, factor)
+        return restore_dtype(total / sizes.astype(wide), values.dtype)
+    total = _summed(np.where(known, values, 0).astype(wide), factor)
+    count = _summed(known.astype(wide), factor)
     mean = np.full_like(total, np.nan)
     np.divide(total, count, out=mean, where=count > 0)
     return restore_dtype(mean, values.dtype)
@@ -57,6 +55,24 @@ def before(
     )
 
 
-def _pad(values: NDArray[Any], factor: Sequence[int]) -> NDArray[Any]:
-    ends = [(0, -n % f) for n, f in zip(values.shape, factor, strict=True)]
-    return np.pad(values, ends) if any(end for _, end in ends) else values
+def _summed(values: NDArray[Any], factor: Sequence[int]) -> NDArray[Any]:
+    """Return the sum of every box; much faster than one sum over short axes."""
+    for axis, step in enumerate(factor):
+        if step == 1:
+            continue
+        moved = np.moveaxis(values, axis, 0)
+        total = moved[::step].copy()
+        for first in range(1, step):
+            part = moved[first::step]
+            total[: len(part)] += part
+        values = np.moveaxis(total, 0, axis)
+    return values
+
+
+def _box_sizes(shape: Sequence[int], factor: Sequence[int]) -> NDArray[Any]:
+    """Return how many voxels every box holds: fewer at the ends."""
+    sizes = np.ones((1,) * len(shape))
+    for axis, (n, step) in enumerate(zip(shape, factor, strict=True)):
+        own = np.minimum(n - np.arange(0, n, step), step)
+        sizes = sizes * own.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    return sizes

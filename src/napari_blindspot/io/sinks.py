@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_blindspot.io.run_store import RunStore
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.stack import Stack
 
@@ -47,8 +48,26 @@ class Sink(Protocol):
         Raises
         ------
         Cancelled
-            If `cancel` was raised; the output keeps its partial name until `abort`.
+            If `cancel` was raised; the output keeps its partial name.
         """
+
+    def resume(
+        self, region: tuple[slice, ...], channel: int, limits: tuple[float, float]
+    ) -> None:
+        """Take note of a block that an earlier run, or another machine, has written.
+
+        Parameters
+        ----------
+        region
+            Where it lies, as of `write`.
+        channel
+            Which channel it is of.
+        limits
+            Its least and greatest finite value, NaN without any.
+        """
+
+    def pause(self) -> None:
+        """Leave what was written under its partial name, to be resumed."""
 
     def abort(self) -> None:
         """Remove what was written; an older output of the same name stays."""
@@ -63,6 +82,7 @@ def open_sink(
     provenance: Mapping[str, Any],
     overwrite: bool,
     label: str = "denoised",
+    record: RunStore | None = None,
 ) -> Sink:
     """Make the sink that the name of the output asks for.
 
@@ -84,6 +104,9 @@ def open_sink(
         Whether an existing output may be replaced, which happens at the very end.
     label
         Added to the name of the image.
+    record
+        What the run writes down; with one, what an earlier run has written under the
+        partial name is kept.
 
     Returns
     -------
@@ -94,7 +117,7 @@ def open_sink(
     InputError, OutputExistsError, RunError
         As `check_output`.
     """
-    check_output(out, stack, overwrite)
+    check_output(out, stack, overwrite, resume=record is not None)
     if out is None:
         from napari_blindspot.io.array_sink import ArraySink
 
@@ -103,10 +126,17 @@ def open_sink(
     if output_kind(path) == "tiff":
         from napari_blindspot.io.tiff_sink import TiffSink
 
-        return TiffSink(path, stack, dtype, provenance, label)
+        return TiffSink(path, stack, dtype, provenance, label, record)
     from napari_blindspot.io.ome_zarr_sink import OmeZarrSink
 
-    return OmeZarrSink(path, stack, dtype, block, provenance, label)
+    return OmeZarrSink(path, stack, dtype, block, provenance, label, record)
+
+
+def finished_sink(out: Path) -> Sink:
+    """Return the sink of an OME-Zarr that an earlier run has completed already."""
+    from napari_blindspot.io.ome_zarr_sink import FinishedSink
+
+    return FinishedSink(out)
 
 
 def check_block(region: tuple[slice, ...], block: NDArray[np.float32]) -> None:

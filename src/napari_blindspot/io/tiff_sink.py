@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from napari_blindspot.errors import InputError
 from napari_blindspot.io.lazy import as_dask
-from napari_blindspot.io.outputs import PartialOutput, check_space, writing
+from napari_blindspot.io.outputs import PartialOutput, check_space, remove, writing
 from napari_blindspot.io.sinks import check_block
 from napari_blindspot.normalize import restore_dtype
 from napari_blindspot.progress import Progress
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_blindspot.io.run_store import RunStore
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.stack import Stack
 
@@ -33,6 +35,7 @@ OME_TYPES = (
     "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64",
 )  # fmt: skip
 
+_LAID_OUT = "tiff"
 _CLASSIC_LIMIT = 2**32 - 2**25  # as tifffile: room for the directories of the pages
 
 
@@ -55,6 +58,8 @@ class TiffSink:
         Written as JSON into a MapAnnotation.
     label
         Added to the name of the image.
+    record
+        What the run writes down; with one, a file that was laid out earlier is kept.
 
     Raises
     ------
@@ -71,6 +76,7 @@ class TiffSink:
         dtype: np.dtype[Any],
         provenance: Mapping[str, Any],
         label: str,
+        record: RunStore | None = None,
     ) -> None:
         if dtype.name not in OME_TYPES:
             raise InputError(
@@ -79,15 +85,16 @@ class TiffSink:
             )
         self._shape, self._dtype = stack.shape, dtype
         self._bytes = stack.n_voxels * dtype.itemsize
-        check_space(out, self._bytes)
-        self._partial = PartialOutput(out)
+        self._partial = PartialOutput(out, keep=record is not None)
+        self._record = record
         metadata = _ome_metadata(stack, provenance, label)
         try:
             with writing(out, self._bytes):
-                self._offset = self._lay_out(metadata)
+                self._offset = self._laid_out(metadata)
                 self._file = self._partial.path.open("r+b")
         except BaseException:
-            self._partial.discard()
+            if record is None:
+                self._partial.discard()
             raise
 
     def write(self, region: tuple[slice, ...], block: NDArray[np.float32]) -> None:
@@ -101,6 +108,14 @@ class TiffSink:
                 place = int(np.ravel_multi_index(start, self._shape))
                 self._file.seek(self._offset + place * self._dtype.itemsize)
                 self._file.write(run.data)
+            if self._record is not None:  # before the run says that it is done
+                self._file.flush()
+                os.fsync(self._file.fileno())
+
+    def resume(
+        self, region: tuple[slice, ...], channel: int, limits: tuple[float, float]
+    ) -> None:
+        """Do nothing: the pixels are in the file, see `Sink.resume`."""
 
     def finish(self, cancel: CancelToken | None = None) -> Job[Any]:
         """Close and rename the file, see `Sink.finish`."""
@@ -116,11 +131,27 @@ class TiffSink:
         image = as_dask(read_header(out).pixels, out.name)
         return image.reshape(self._shape)  # axes of length one are not in the file
 
-    def abort(self) -> None:
-        """Close and remove the partial file."""
+    def pause(self) -> None:
+        """Close the partial file and leave it, see `Sink.pause`."""
         with suppress(OSError):  # what is still buffered may not fit either
             self._file.close()
+
+    def abort(self) -> None:
+        """Close and remove the partial file."""
+        self.pause()
         self._partial.discard()
+
+    def _laid_out(self, metadata: dict[str, Any]) -> int:
+        """Return where the pixels start, in the file of an earlier run or a new one."""
+        facts = self._record.manifest.get(_LAID_OUT) if self._record else None
+        if facts and self._partial.path.is_file():
+            return int(facts["offset"])
+        check_space(self._partial.out, self._bytes)
+        remove(self._partial.path)
+        offset = self._lay_out(metadata)
+        if self._record is not None:
+            self._record.describe({_LAID_OUT: {"offset": offset}})
+        return offset
 
     def _lay_out(self, metadata: dict[str, Any]) -> int:
         """Create the file with room for all pixels; return where they start."""

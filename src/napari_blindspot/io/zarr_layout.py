@@ -50,11 +50,21 @@ class Layout:
         yield from product(*spans)
 
     @property
-    def n_shards(self) -> int:
-        """Number of shards."""
-        return math.prod(
+    def grid(self) -> tuple[int, ...]:
+        """Shards per axis."""
+        return tuple(
             -(-n // step) for n, step in zip(self.shape, self.shard, strict=True)
         )
+
+    @property
+    def n_shards(self) -> int:
+        """Number of shards."""
+        return math.prod(self.grid)
+
+    def region(self, index: Sequence[int]) -> tuple[slice, ...]:
+        """Return the region of one shard, cut off at the ends of the array."""
+        cut = zip(index, self.shard, self.shape, strict=True)
+        return tuple(slice(i * s, min((i + 1) * s, n)) for i, s, n in cut)
 
 
 def plan_layout(shape: Sequence[int], block: Sequence[int], itemsize: int) -> Layout:

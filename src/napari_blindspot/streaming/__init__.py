@@ -1,0 +1,1 @@
+"""Stacks of any size through a network: planned, streamed, resumed, shared out."""

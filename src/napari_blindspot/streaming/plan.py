@@ -1,0 +1,133 @@
+"""Which blocks a run consists of: decided once, written down, and kept when resumed.
+
+A block is the core of one tile of one series, and one shard of the output. Blocks are
+numbered; everything that a run shares out, counts or remembers is a number of a block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from napari_blindspot.inference.tiles import LARGEST_TILE, block_shape
+from napari_blindspot.tiling import Tile, plan_tiles
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_blindspot.inference.predictor import Predictor
+
+Box = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """The blocks of a run, integers only.
+
+    Parameters
+    ----------
+    shape
+        Planes, rows and columns of every series.
+    n_series
+        Series of the stack; with channels that go together, places.
+    core
+        Planes, rows and columns that every tile keeps.
+    halo, stride
+        Of the network, along the same axes.
+    batch_pixels
+        Pixels that go through the network at once. It is part of the plan because
+        the last bits of a result depend on it.
+    """
+
+    shape: Box
+    n_series: int
+    core: Box
+    halo: Box
+    stride: Box
+    batch_pixels: int
+
+    @cached_property
+    def tiles(self) -> tuple[Tile, ...]:
+        """The tiles of one series."""
+        return plan_tiles(
+            self.shape, core=self.core, halo=self.halo, stride=self.stride
+        )
+
+    def __len__(self) -> int:
+        return self.n_series * len(self.tiles)
+
+    def place(self, block: int) -> tuple[int, Tile]:
+        """Return the series and the tile of a block."""
+        series, tile = divmod(block, len(self.tiles))
+        return series, self.tiles[tile]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> StreamPlan:
+        """Return the plan that `as_dict` described.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is none.
+        """
+        boxes = {
+            name: _box(facts[name]) for name in ("shape", "core", "halo", "stride")
+        }
+        return cls(
+            n_series=int(facts["n_series"]),
+            batch_pixels=int(facts["batch_pixels"]),
+            **boxes,
+        )
+
+
+def plan_stream(
+    predictor: Predictor,
+    shape: Box,
+    n_series: int,
+    core: Box | None = None,
+    tile_voxels: int = LARGEST_TILE,
+) -> StreamPlan:
+    """Plan a run by what the network needs and what the memory holds.
+
+    Parameters
+    ----------
+    predictor
+        Knows its halo and stride, and how much fits into memory.
+    shape
+        Planes, rows and columns of every series.
+    n_series
+        How many of them.
+    core
+        What every tile keeps; default: from `block_shape`.
+    tile_voxels
+        Voxels of a tile that memory holds, its halo and context planes included.
+    """
+    halo, stride = predictor.halo, predictor.stride
+    if core is None:
+        around = min(1 + 2 * predictor.context, shape[0])
+        core = block_shape(
+            shape,
+            halo=halo,
+            stride=stride,
+            max_pixels=min(predictor.max_pixels(), tile_voxels // around),
+            max_voxels=min(tile_voxels, LARGEST_TILE),
+            context=predictor.context,
+        )
+    return StreamPlan(
+        shape,
+        n_series,
+        core,
+        (predictor.context, halo, halo),
+        (1, stride, stride),
+        predictor.batch_pixels,
+    )
+
+
+def _box(values: Any) -> Box:
+    planes, rows, columns = (int(value) for value in values)
+    return planes, rows, columns

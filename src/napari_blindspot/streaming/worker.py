@@ -1,0 +1,201 @@
+"""What a worker of a cluster does: the very block that the local engine would do.
+
+A process opens the source, the output and the model once per run, and keeps them until
+another run comes. Threads of one worker read and write side by side; one at a time uses
+the network.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_blindspot._version import __version__
+from napari_blindspot.config import PredictSettings
+from napari_blindspot.device import cpu_threads, pick_device
+from napari_blindspot.errors import InputError, RunError
+from napari_blindspot.inference.tiles import predict_tile
+from napari_blindspot.io import open_stack, uncertainty_path
+from napari_blindspot.io.outputs import partial_path, record_path, writing
+from napari_blindspot.io.run_store import read_manifest
+from napari_blindspot.io.shard_writer import open_shards
+from napari_blindspot.progress import CancelToken, run
+from napari_blindspot.streaming.blocks import write_block
+from napari_blindspot.streaming.record import MODEL, RunRecord
+from napari_blindspot.streaming.work import prepare_work
+
+if TYPE_CHECKING:
+    from napari_blindspot.io.run_store import Ledger
+    from napari_blindspot.io.shard_writer import ShardWriter
+    from napari_blindspot.streaming.plan import StreamPlan
+    from napari_blindspot.streaming.reading import TileReader
+    from napari_blindspot.streaming.work import Work
+
+
+IMAGE, UNCERTAINTY = "denoised", "uncertainty"
+"""What the two outputs are called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a worker must know of a run; small, and the same for all its blocks.
+
+    Parameters
+    ----------
+    source
+        Path of the stack.
+    settings
+        Of `config.PredictSettings`, as JSON text.
+    out
+        The output; what the run writes down lies in its partial form.
+    run
+        Name of the run that began it: another run may have taken its place since.
+    samples
+        Values of every block that are kept for the facts of the run.
+    version
+        Of this package where the run was begun.
+    """
+
+    source: str
+    settings: str
+    out: str
+    run: str
+    samples: int
+    version: str = __version__
+
+
+@dataclass(slots=True, eq=False)
+class Bench:
+    """Everything of one run that a process has at hand."""
+
+    share: Share
+    record: RunRecord
+    plan: StreamPlan
+    work: Work
+    writers: dict[str, ShardWriter]
+    ledger: Ledger
+    tiles: TileReader
+    settings: PredictSettings
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_benches: dict[str, Bench] = {}
+_bench_lock = threading.Lock()
+
+
+def denoise_block(share: Share, block: int) -> list[float]:
+    """Denoise one block and write it; return the row that the record has of it.
+
+    Raises
+    ------
+    InputError
+        If this worker has another version of the package.
+    RunError
+        If the run is no longer the one that wants the block.
+    """
+    bench = _bench(share)
+    index, tile = bench.plan.place(block)
+    series = bench.work.series[index]
+    planes = bench.tiles.read(index, tile)
+    with bench.lock, cpu_threads(bench.settings, pick_device(bench.settings.device)):
+        mean, std = run(
+            predict_tile(
+                bench.work.predictor,
+                series,
+                tile,
+                planes,
+                CancelToken(),
+                field=bench.work.fields[index],
+            )
+        )
+    _check_current(bench)
+    with writing(Path(share.out), mean.nbytes):
+        facts = write_block(
+            block,
+            series,
+            tile,
+            (mean, std),
+            (bench.writers[IMAGE], bench.writers.get(UNCERTAINTY)),
+            bench.ledger,
+            share.samples,
+        )
+    return [float(value) for one in facts for value in one.as_row(share.samples)]
+
+
+def shrink_shard(share: Share, label: str, level: int, index: tuple[int, ...]) -> None:
+    """Make one shard of a smaller level.
+
+    Raises
+    ------
+    InputError, RunError
+        As `denoise_block`.
+    """
+    bench = _bench(share)
+    _check_current(bench)
+    with writing(Path(share.out), 0):
+        bench.writers[label].shrink(level, index)
+
+
+def _bench(share: Share) -> Bench:
+    """Return the bench of a run; there is one at a time."""
+    with _bench_lock:
+        found = _benches.get(share.run)
+        if found is None:
+            _benches.clear()
+            found = _benches[share.run] = _set_up(share)
+        return found
+
+
+def _set_up(share: Share) -> Bench:
+    if share.version != __version__:
+        raise InputError(
+            f"a worker has napari-blindspot {__version__}, the run was begun by "
+            f"{share.version}; install the same version on all machines."
+        )
+    settings = PredictSettings.model_validate_json(share.settings)
+    threads = settings.threads or _own_threads()
+    settings = settings.model_copy(update={"threads": threads})
+    out = Path(share.out)
+    if read_manifest(record_path(out)).get("run") != share.run:
+        raise _gone(share)
+    record = RunRecord(out)
+    model, plan = record.model(MODEL), record.known_plan()
+    if model is None or plan is None:
+        raise _gone(share)
+    stack = open_stack(
+        share.source,
+        axes=settings.axes,
+        voxel_size=settings.voxel_size,
+        channel=settings.channel,
+        region=settings.region,
+    )
+    work = prepare_work(model, stack, settings, None, CancelToken())
+    work.predictor.batch_pixels = plan.batch_pixels
+    writers = {IMAGE: open_shards(str(partial_path(out)))}
+    if settings.uncertainty:
+        beside = partial_path(uncertainty_path(out))
+        writers[UNCERTAINTY] = open_shards(str(beside))
+    ledger = record.ledger(plan, work.channels_together)
+    return Bench(share, record, plan, work, writers, ledger, work.reader(), settings)
+
+
+def _own_threads() -> int:
+    """Return how many threads the scheduler thinks this worker has."""
+    from distributed import get_worker
+
+    return max(1, int(get_worker().state.nthreads))
+
+
+def _check_current(bench: Bench) -> None:
+    """Refuse to write where another run has begun anew, or this one has ended."""
+    if not bench.record.is_current:
+        raise _gone(bench.share)
+
+
+def _gone(share: Share) -> RunError:
+    return RunError(
+        f"the run that wrote {Path(share.out).name} has ended or was begun anew, so "
+        f"nothing more is written for it."
+    )
