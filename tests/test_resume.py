@@ -360,3 +360,28 @@ def test_a_training_that_was_stopped_is_gone_on_with(
     )
     assert min(filter(None, after)) > 12  # not from the first step again
     np.testing.assert_array_equal(np.asarray(resumed.image), np.asarray(whole.image))
+
+
+def test_a_run_that_ended_in_training_can_be_begun_anew(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    values = rng.poisson(20, (4, 64, 64)).astype(np.uint16)
+    options: dict[str, Any] = {"axes": "ZYX", "start": "cold", "threads": 1}
+    token, out = CancelToken(), tmp_path / "out.ome.zarr"
+
+    def stop(event: Progress) -> None:
+        if event.stage == "train" and event.metrics.get("step", 0) > 2:
+            token.cancel()
+
+    with pytest.raises(Cancelled):
+        nb.denoise(values, out, cancel=token, on_progress=stop, steps=90, **options)
+    with pytest.raises(InputError, match=r"other settings \(steps=90, now steps=2\)"):
+        nb.denoise(values, out, resume=True, steps=2, **options)
+    nb.denoise(values, out, overwrite=True, steps=2, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.ome.zarr"]
+
+
+def test_a_result_in_memory_is_not_gone_on_with(rng: np.random.Generator) -> None:
+    values = rng.poisson(20, (4, 64, 64)).astype(np.uint16)
+    with pytest.raises(InputError, match="kept in memory"):
+        nb.predict(random_teacher(), values, axes="ZYX", resume=True)

@@ -81,6 +81,40 @@ def test_panel_writes_a_file_and_shows_it_lazily(
     np.testing.assert_array_equal(np.asarray(opened.data), np.asarray(denoised.data))
 
 
+def test_a_run_that_was_cancelled_in_the_panel_is_gone_on_with_there(
+    open_panel: Callable[..., Any],
+    noisy: NDArray[np.uint16],
+    qtbot: QtBot,
+    tmp_path: Path,
+) -> None:
+    viewer, panel = open_panel((noisy, {"name": "nuclei"}))
+    panel.set_options(steps=3000, axes="ZYX", threads=1)
+    panel.form.output.output.value = tmp_path / "nuclei.ome.zarr"
+    failures: list[Exception] = []
+    panel.failed.connect(failures.append)
+    panel.run()
+    qtbot.waitUntil(lambda: panel.progress.value > 2, timeout=60_000)
+    panel.cancel()
+    qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
+    assert "--resume" in panel.stage.value
+    assert [path.name for path in tmp_path.iterdir()] == ["nuclei.ome.zarr.partial"]
+    panel.set_options(steps=2)
+    (refused,) = _finished(panel, qtbot)[-1:]
+    assert "go on with it by --resume" in str(refused)
+    panel.set_options(resume=True)
+    (other,) = _finished(panel, qtbot)[-1:]
+    assert "other settings (steps=3000, now steps=2)" in str(other)
+    panel.set_options(steps=3000)
+    panel.run()
+    qtbot.waitUntil(lambda: "Training" in panel.stage.value, timeout=60_000)
+    panel.cancel()
+    qtbot.waitUntil(lambda: not panel.running, timeout=60_000)
+    panel.set_options(steps=2, resume=False, overwrite=True)
+    assert not _finished(panel, qtbot)[-1:]
+    assert (tmp_path / "nuclei.ome.zarr").is_dir()
+    assert "nuclei denoised" in viewer.layers
+
+
 def test_an_rgb_layer_is_refused_in_one_sentence(
     open_panel: Callable[..., Any], qtbot: QtBot
 ) -> None:

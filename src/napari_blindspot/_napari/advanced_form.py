@@ -55,6 +55,9 @@ class AdvancedForm(Rows):
         )
         self.device = ComboBox(choices=DEVICES, **described("device", "Device"))
         self.threads = optional_text("threads", "Threads", empty="measured")
+        self.memory = optional_text(
+            "memory", "Memory", empty="a quarter of what is free"
+        )
         self.seed = SpinBox(min=0, max=2**31 - 1, **described("seed", "Seed"))
         self._training: tuple[Field, ...] = (
             self.channels,
@@ -64,7 +67,7 @@ class AdvancedForm(Rows):
         )
         self.plain: tuple[Field, ...] = (
             self.method, self.context, self.axes, self.model, self.device,
-            self.threads, self.seed,
+            self.threads, self.memory, self.seed,
         )  # fmt: skip
         super().__init__(
             "advanced", [*self.plain[:2], *self._training, *self.plain[2:]]

@@ -96,8 +96,10 @@ class OutputForm(Rows):
             choices=get_args(OutputDtype), **described("dtype", "Pixel type")
         )
         self.overwrite = check_box("overwrite", "Replace an existing output file")
+        self.resume = check_box("resume", "Go on with an earlier run")
         super().__init__(
-            "output_form", [self.uncertainty, self.output, self.overwrite, self.dtype]
+            "output_form",
+            [self.uncertainty, self.output, self.overwrite, self.resume, self.dtype],
         )
 
 

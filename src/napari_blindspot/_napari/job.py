@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from napari.qt.threading import GeneratorWorker, create_worker
 
+from napari_blindspot.errors import Cancelled
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -118,13 +120,21 @@ def _log(error: Exception) -> None:
     logger.error("A worker failed outside its job", exc_info=error)
 
 
+def _next(job: Job[T], token: CancelToken) -> Progress:
+    """Go on to the next event; a job that does not ask the token is told of it."""
+    try:
+        token.raise_if_cancelled()
+    except Cancelled as error:
+        return job.throw(error)  # it may have more to say, such as what was kept
+    return next(job)
+
+
 def _thinned(job: Job[T], token: CancelToken) -> Job[T]:
     shown_s, stage = 0.0, ""
     with closing(job):
         while True:
-            token.raise_if_cancelled()
             try:
-                event = next(job)
+                event = _next(job, token)
             except StopIteration as stop:
                 value: T = stop.value
                 return value
