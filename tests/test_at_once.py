@@ -48,7 +48,7 @@ def measurements(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         counted.append(args)
         return measure(*args, **options)
 
-    for module in ("at_once", "learning"):
+    for module in ("at_once", "preparing"):
         monkeypatch.setattr(
             f"napari_blindspot.training.{module}.measure_corrected", counting
         )

@@ -22,7 +22,7 @@ class TunableForm(AskedForm):
     """Widgets for blind spots, student and strength, each named after its setting."""
 
     def __init__(self) -> None:
-        self._own_training = False
+        self._own_training, self._has_hole = False, True
         self.hole = HoleEdit("hole", "Blind spot", auto=True)
         self.train_hole = HoleEdit("train_hole", "In training", auto=False)
         self.student = ComboBox(choices=STUDENTS, **bare("student", "Student"))
@@ -36,8 +36,9 @@ class TunableForm(AskedForm):
         self._show_asked()
 
     def meant_for(self, method: str) -> None:
-        """Show what the method has: one of them trains behind a hole of its own."""
+        """Show what the method has: a hole, and perhaps another for the training."""
         self._own_training = METHODS[method].train_hole is not None
+        self._has_hole = METHODS[method].network == "blind spot"
         self._show_asked()
 
     def is_asked(self, widget: Field) -> bool:
@@ -46,10 +47,13 @@ class TunableForm(AskedForm):
         A hole that was chosen for the training stays in sight, so that the choice is
         not lost without a word.
         """
+        if widget is self.hole:
+            return self._has_hole or widget.value is not None
         if widget is not self.train_hole:
             return True
         chosen = isinstance(self.hole.value, tuple) or widget.value is not None
         return self._own_training or chosen
 
     def _show_asked(self) -> None:
-        self.train_hole.visible = self.is_asked(self.train_hole)
+        for widget in (self.hole, self.train_hole):
+            widget.visible = self.is_asked(widget)

@@ -13,7 +13,6 @@ from napari_blindspot.inference.predictor_joint import JointPredictor
 from napari_blindspot.networks.precision import half_where_it_pays
 
 if TYPE_CHECKING:
-
     from numpy.typing import NDArray
 
     from napari_blindspot.inference.predictor import Corner

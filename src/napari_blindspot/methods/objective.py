@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor, nn
-
 from napari_blindspot.methods.bayesian import negative_log_likelihood
+from napari_blindspot.methods.criterion import Criterion
 from napari_blindspot.methods.tunable import absolute_error
 from napari_blindspot.networks.precision import half_where_it_pays
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_blindspot.methods.learned_noise import NoiseLearner
     from napari_blindspot.networks.blindspot import BlindSpotNetwork, Hole, Prior
 
 
-class Objective(nn.Module):
+class Objective(Criterion):
     """The loss of a batch, as a module that holds all that is trained.
 
     Parameters
@@ -59,6 +60,11 @@ class Objective(nn.Module):
         """
         own = [{"params": list(self.network.parameters()), "lr": rate}]
         return own if self.learner is None else [*own, *self.learner.groups(rate)]
+
+    def turn(self, hole: Hole) -> None:
+        """Let the network be trained for another hole, with the weights that it has."""
+        settings = self.network.settings.model_copy(update={"hole": hole})
+        self.network.settings = settings
 
     def forward(
         self,

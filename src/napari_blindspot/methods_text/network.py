@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_blindspot.methods import METHODS
+from napari_blindspot.methods_text.masked import hidden_words, masked_sentences
 from napari_blindspot.methods_text.noise import noise_sentences, residual_sentences
 from napari_blindspot.methods_text.start import (
     answers_at_once,
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 
     from napari_blindspot.methods_text.words import Facts
 
-_KINDS = {"bayesian": "Bayesian blind-spot", "atbsn": "tunable blind-spot"}
+_KINDS = {
+    "bayesian": "Bayesian blind-spot",
+    "atbsn": "tunable blind-spot",
+    "blind2grad": "Blind2Grad",
+}
 _ABSOLUTE = (
     "Its objective was the mean absolute difference from the noisy values, without a "
     "noise model."
@@ -68,7 +73,10 @@ def _taught(facts: Facts, model: Facts, told_version: str) -> Iterator[str]:
 def _trained(facts: Facts, model: Facts, told_version: str) -> Iterator[str]:
     yield from _network(facts)
     yield from _training(model, told_version)
-    if answer(facts) == "posterior":
+    network = part(facts, "network")
+    if hidden_words(network):
+        yield from masked_sentences(network, model)
+    elif answer(facts) == "posterior":
         yield from noise_sentences(facts.get("noise"))
         yield from residual_sentences(model)
     elif answer(facts) == "mean":
@@ -90,7 +98,7 @@ def _network(facts: Facts) -> Iterator[str]:
         return
     kind = _KINDS.get(method.name, method.title)
     yield f"The method was a {kind} network{of_size(network)} ({method.source})."
-    sees = []
+    sees = [hidden] if (hidden := hidden_words(network)) else []
     if hole := box(network.get("hole")):
         result = box(facts.get("hole"))
         otherwise = f" in training and of {result} for the result"
@@ -147,6 +155,8 @@ def _lessons(lessons: Facts, of: str) -> str:
         behind = f" behind each of the blind spots {listed(holes)} (z, y, x)"
     if of == "posterior":
         return f"the posterior mean that it gives{behind}"
+    if not holes:
+        return "the answers that it gives"
     summed = ", by the sum of the absolute differences from all of them"
     return f"the answers that it gives{behind}{summed}"
 

@@ -58,7 +58,8 @@ def models_at_once(
     ------
     InputError
         If there are no start weights for such a run: ``start="cold"``,
-        ``channels="joint"``, or a model that does not fit; or as `learn`.
+        ``channels="joint"``, ``method="blind2grad"``, or a model that does not fit; or
+        as `learn`.
     ModelFileError
         If start weights are missing or altered, so that nothing can answer.
     """
@@ -196,6 +197,12 @@ def _shape(size: StudentSize, context: int = CONTEXT) -> StudentSettings:
 
 def _refuse_weightless(settings: TrainSettings) -> None:
     """Refuse what there are no start weights for."""
+    if get_method(settings.method).network == "masked":
+        raise InputError(
+            f"method={settings.method!r} has nothing to answer from before training: "
+            f"the start weights are of networks with a blind spot; train, or use "
+            f"method='bayesian'."
+        )
     if settings.channels == "joint":
         raise InputError(
             "channels='joint' has nothing to answer from before training: the start "

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from napari_blindspot.config import Recipe
+    from napari_blindspot.config.recipes import Plan
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
     from napari_blindspot.progress import CancelToken
     from napari_blindspot.training.sampling import Batch, CropSampler
@@ -81,7 +82,7 @@ def take_weights(
     return facts
 
 
-def unfit_words(start: Mapping[str, Any], planned: Recipe, recipe: Recipe) -> str:
+def unfit_words(start: Mapping[str, Any], planned: Plan, recipe: Plan) -> str:
     """Say that start weights were left out, and what comes of it.
 
     Parameters

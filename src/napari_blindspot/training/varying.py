@@ -12,13 +12,13 @@ from napari_blindspot.noise.likelihood import mapped
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_blindspot.config import Recipe
+    from napari_blindspot.config.recipes import Plan
     from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.training.sampling import Batch
 
 
 def deeper(
-    hole: Hole, context: int, recipe: Recipe, rng: np.random.Generator
+    hole: Hole, context: int, recipe: Plan, rng: np.random.Generator
 ) -> Hole | None:
     """Return at times a hole that withholds more of the neighbour planes, else None."""
     if not recipe.drop_planes or rng.random() >= recipe.drop_planes:

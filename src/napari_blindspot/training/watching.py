@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.model import Model
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from napari_blindspot.measure.channels import Channel
     from napari_blindspot.methods import Method
-    from napari_blindspot.networks.blindspot import BlindSpotNetwork, Hole
+    from napari_blindspot.model import Learner
+    from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.planes import ContextAxis
 
     Watch = Callable[[Model], object]
@@ -36,13 +37,11 @@ class Watching:
         Makes a model of a network.
     """
 
-    def __init__(
-        self, watch: Watch, provisional: Callable[[BlindSpotNetwork], Model]
-    ) -> None:
+    def __init__(self, watch: Watch, provisional: Callable[[Any], Model]) -> None:
         self._watch, self._provisional = watch, provisional
         self._next_s = 0.0
 
-    def __call__(self, network: BlindSpotNetwork) -> float:
+    def __call__(self, network: Any) -> float:
         """Show the network if it is time to; return the seconds that took."""
         start_s = time.perf_counter()
         if start_s < self._next_s:
@@ -55,8 +54,11 @@ class Watching:
 
 
 def model_maker(
-    channels: Sequence[Channel], axis: ContextAxis, method: Method, hole: Hole
-) -> Callable[[BlindSpotNetwork], Model]:
+    channels: Sequence[Channel],
+    axis: ContextAxis,
+    method: Method,
+    hole: Hole | None,
+) -> Callable[[Learner], Model]:
     """Return what makes a model of a network: it knows the stack, but no history.
 
     Parameters
@@ -68,10 +70,10 @@ def model_maker(
     method
         By which the network is trained.
     hole
-        Blind spot (z, y, x) of the answer.
+        Blind spot (z, y, x) of the answer; None of a network without one.
     """
 
-    def model(network: BlindSpotNetwork) -> Model:
+    def model(network: Learner) -> Model:
         return Model(
             network,
             tuple(channel.scale for channel in channels),

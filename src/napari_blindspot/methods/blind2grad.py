@@ -1,0 +1,233 @@
+"""Blind2Grad (Song et al. 2025): values and gradients of hidden voxels.
+
+A network f tells voxels that are hidden from it, f(Ω(y)), and the whole image, f(y).
+With dc = f(Ω(y)) − y and dg = ∇f(y) − ∇f(Ω(y)) the loss is, on hidden voxels,
+
+    mean over directions k of (|dc| + ω·|dg_k|)²  +  γ·dc²,
+
+equation (3.9) with its signs as sizes. With signs, and with gradients flowing through
+f(y), the loss rewards an f(y) that follows the noise: the optimum of a linear f is
+then worse than the noisy image.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from napari_blindspot.config.blind2grad import omega_of
+from napari_blindspot.methods.criterion import Criterion
+from napari_blindspot.methods.masks import at_random, detail_of, dual, on_a_grid
+from napari_blindspot.networks.blind2grad import forward_differences
+from napari_blindspot.networks.chance import key, uniform
+from napari_blindspot.networks.precision import half_where_it_pays
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_blindspot.config.blind2grad import Blind2GradSettings, LossForm
+    from napari_blindspot.networks.blind2grad import Blind2GradNetwork
+    from napari_blindspot.networks.blindspot import Hole
+
+FIRST_ROUND = 0.1
+"""Part of the budget in which masks are Bernoulli: the first estimates tell nothing."""
+
+_LEAST_ERROR = 1e-12
+_MASK, _DROP, _SCORE = range(3)  # what random numbers are drawn for
+
+
+def gradient_loss(
+    values: Tensor,
+    gradients: Sequence[Tensor],
+    omega: float,
+    gamma: float,
+    form: LossForm = "absolute",
+) -> Tensor:
+    """Return the loss voxel by voxel.
+
+    Parameters
+    ----------
+    values
+        dc, how far the answer is off the noisy value.
+    gradients
+        dg, one for every direction, each like `values`.
+    omega, gamma
+        Weights of the gradients, and of the values by themselves.
+    form
+        ``"absolute"`` (|dc| + ω|dg|)², ``"signed"`` (dc + ω·dg)² as printed, or
+        ``"decoupled"`` dc² + ω²·dg²; γ·dc² is added to each.
+    """
+    squares = []
+    for gradient in gradients:
+        if form == "absolute":
+            squares.append((values.abs() + omega * gradient.abs()) ** 2)
+        elif form == "signed":
+            squares.append((values + omega * gradient) ** 2)
+        else:
+            squares.append(values**2 + (omega * gradient) ** 2)
+    mean: Tensor = sum(squares, torch.zeros_like(values)) / len(squares)
+    return mean + gamma * values**2
+
+
+class MaskedObjective(Criterion):
+    """The loss of a batch of crops, under masks of its own.
+
+    Parameters
+    ----------
+    network
+        Sees the crops.
+    settings
+        Masks and loss.
+    seed
+        Of the masks.
+    z_weight
+        Size of a voxel in the plane over its size along z, by which differences from
+        plane to plane are multiplied; None: they do not count.
+    """
+
+    def __init__(
+        self,
+        network: Blind2GradNetwork,
+        settings: Blind2GradSettings,
+        seed: int = 0,
+        z_weight: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.network: Blind2GradNetwork = network
+        self.settings = settings
+        self.seed = seed
+        self.z_weight = z_weight
+        self._step, self._spent = 0, 0.0
+
+    def begin_step(self, step: int, spent: float) -> None:
+        """Say which step comes, from 1, and which part of the budget is spent.
+
+        Its masks follow from its number, so a training that was stopped goes on with
+        those that it would have had.
+        """
+        self._step, self._spent = step, spent
+
+    def forward(
+        self,
+        planes: Tensor,
+        target: Tensor,
+        noise: Any,
+        kind: Tensor | None = None,
+        hole: Hole | None = None,
+    ) -> Tensor:
+        """Return the loss of a batch, a scalar.
+
+        Parameters
+        ----------
+        planes, target, noise
+            As of `score`.
+        kind, hole
+            Without meaning: channels are alike to it, and it has no blind spot.
+        """
+        del kind, hole
+        y, live = self.network.centre(planes), self.settings.gradient_flow == "live"
+        with half_where_it_pays(planes.device), torch.set_grad_enabled(live):
+            whole = self._answers(planes)
+        estimate = whole[0].detach()
+        hidden = self._hidden(y, estimate, noise)
+        seen, spared = (~hidden).to(y.dtype), self.network.spared(estimate)
+        with half_where_it_pays(planes.device):
+            said = self._answers(planes, seen, spared, self._chance(_DROP, halved(y)))
+        gradients = self._gradients(whole, said)
+        omega, form = omega_of(self.settings), self.settings.loss_form
+        if self.settings.gradient_at == "hidden":
+            loss = gradient_loss(
+                said[0] - y, gradients, omega, self.settings.gamma, form
+            )
+            return _mean(loss, hidden * target)
+        only = (said[0] - y) * hidden
+        loss = gradient_loss(only, gradients, omega, self.settings.gamma, form)
+        return (loss * target).sum() / (hidden * target).sum().clamp(min=1)
+
+    def score(
+        self, planes: Tensor, target: Tensor, noise: Any, kind: Tensor | None = None
+    ) -> Tensor:
+        """Return the logarithm of the mean squared error on hidden voxels, a scalar.
+
+        The masks are always the same, so scores can be compared.
+        """
+        del noise, kind
+        y = self.network.centre(planes)
+        keys = key(
+            self.seed, _SCORE, torch.arange(len(y), device=y.device), device=y.device
+        )
+        hidden = at_random(_spread(keys, y), self.settings.mask_rate)
+        with half_where_it_pays(planes.device):
+            said = self.network(planes, (~hidden).to(y.dtype))
+        return _mean((said - y) ** 2, hidden * target).clamp(min=_LEAST_ERROR).log()
+
+    def _answers(self, planes: Tensor, *masked: Tensor) -> list[Tensor]:
+        """Return what the network says of the centre plane, and of the next if asked.
+
+        That one is seen under the same mask, and beyond the last plane that was read
+        the last one stands again. It learns nothing here: it sees the hidden voxels,
+        which lie in its neighbour plane, and would learn to follow their noise.
+        """
+        said = [self.network(planes, *masked)]
+        if self.z_weight is not None:
+            beside = torch.cat([planes[:, 1:], planes[:, -1:]], dim=1)
+            with torch.no_grad():
+                said.append(self.network(beside, *masked))
+        return said
+
+    def _gradients(self, whole: list[Tensor], said: list[Tensor]) -> list[Tensor]:
+        """Return dg, direction by direction."""
+        weight = 1.0 if self.z_weight is None else self.z_weight
+        pairs = zip(
+            gradients_of(whole, weight), gradients_of(said, weight), strict=True
+        )
+        return [one - other for one, other in pairs]
+
+    def _hidden(self, y: Tensor, estimate: Tensor, noise: Any) -> Tensor:
+        """Return which voxels this step hides, (N, Y, X) bool."""
+        settings, chance = self.settings, self._chance(_MASK, y)
+        if settings.mask == "uniform":
+            return on_a_grid(chance, settings.mask_rate)
+        if settings.mask == "bernoulli" or self._spent < FIRST_ROUND:
+            return at_random(chance, settings.mask_rate)
+        detail = detail_of(y, estimate, noise, settings.eps_g, settings.detail_by)
+        return dual(chance, settings.mask_rate, detail, settings.detail_share)
+
+    def _chance(self, purpose: int, like: Tensor) -> Tensor:
+        """Return random numbers of this step, in the shape of `like`."""
+        images = torch.arange(len(like), device=like.device)
+        keys = key(self.seed, purpose, self._step, images, device=like.device)
+        return _spread(keys, like)
+
+
+def gradients_of(planes: Sequence[Tensor], z_weight: float = 1.0) -> list[Tensor]:
+    """Return the forward differences of a plane: down, right, and to the next plane.
+
+    Parameters
+    ----------
+    planes
+        The plane, (..., Y, X), and the next one where there is one.
+    z_weight
+        Factor of the last direction.
+    """
+    first, *beside = planes
+    found = [*forward_differences(first)]
+    return [*found, *(z_weight * (one - first) for one in beside)]
+
+
+def halved(y: Tensor) -> Tensor:
+    """Return an image of half the size, rounded up, for its shape."""
+    return y[:, ::2, ::2]
+
+
+def _spread(keys: Tensor, like: Tensor) -> Tensor:
+    """Return random numbers of some keys for every pixel of some images."""
+    rows, columns = (torch.arange(size, device=like.device) for size in like.shape[1:])
+    return uniform(keys, rows, columns)
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    mean: Tensor = (values * weight).sum() / weight.sum().clamp(min=1)
+    return mean
