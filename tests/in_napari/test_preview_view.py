@@ -19,7 +19,7 @@ from napari_blindspot._napari.preview_view import (
     with_axes,
 )
 from napari_blindspot.inference.places import Place
-from napari_blindspot.inference.predictor import blended
+from napari_blindspot.inference.blending import blended
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

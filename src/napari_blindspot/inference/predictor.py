@@ -15,6 +15,7 @@ import torch
 
 from napari_blindspot.device import channels_last
 from napari_blindspot.errors import OutOfMemory
+from napari_blindspot.inference.blending import blended
 from napari_blindspot.inference.cores import framed, noise_in, pieces, widened
 from napari_blindspot.methods.bayesian import posterior
 from napari_blindspot.networks.precision import half_where_it_pays
@@ -369,34 +370,3 @@ def _is_out_of_memory(error: Exception) -> bool:
     """Tell a full memory, of a GPU or of the host, from other errors of torch."""
     full = isinstance(error, (torch.OutOfMemoryError, MemoryError))
     return full or "can't allocate memory" in str(error)
-
-
-def blended(
-    mean: NDArray[np.float32],
-    std: NDArray[np.float32],
-    noisy: NDArray[Any],
-    strength: float,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Blend an answer with the noisy image it was made from.
-
-    Parameters
-    ----------
-    mean, std
-        Answer and its standard deviation, 0 where that is not known.
-    noisy
-        The image itself, any dtype.
-    strength
-        1: the answer; 0: the noisy image.
-
-    Returns
-    -------
-    mean, std
-        float32. The blend is off by what the answer is off, and by what was put back
-        of the noise.
-    """
-    noisy = noisy.astype(np.float32)
-    noisy = np.where(np.isfinite(noisy), noisy, mean)
-    # From the noisy side, so that a strength of 0 gives its very values back.
-    blend = noisy + np.float32(strength) * (mean - noisy)
-    known = std > 0
-    return blend, np.where(known, np.hypot(std, blend - mean), 0).astype(np.float32)
