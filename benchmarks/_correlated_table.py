@@ -19,17 +19,17 @@ def page(results: dict[str, Any]) -> str:
         "posterior. *Asymmetric*: the mean alone, the best pair of a training hole and "
         "a smaller hole of the result.",
         "",
-        "| truth | noise | noisy | Gaussian | N2V | structN2V | pixel shuffle | "
-        "hole 1 1 1 | best hole | asymmetric | atbsn teacher | atbsn student | "
-        "auto | its hole | small student | tiny student |",
-        "|" + "---|" * 16,
+        "| truth | noise | voxels | noisy | Gaussian | N2V | structN2V | "
+        "pixel shuffle | hole 1 1 1 | best hole | asymmetric | atbsn teacher | "
+        "atbsn student | auto | its hole | small student | tiny student |",
+        "|" + "---|" * 17,
     ]
     lines += [_row(key, case) for key, case in cases.items()]
     lines += [
         "",
         *_holes(cases),
         "",
-        f"{said(results['setting'])}, 24×160×160 voxels, 40 photons.",
+        f"{said(results['setting'])}, 40 photons.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -40,6 +40,7 @@ def _row(key: str, case: dict[str, Any]) -> str:
     cells = [
         truth,
         noise,
+        "×".join(map(str, case["noisy"]["shape"])),
         _psnr(case.get("noisy")),
         _psnr(case.get("gaussian")),
         _psnr(case.get("n2v")),

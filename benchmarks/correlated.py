@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PHOTONS = 40.0  # the noisy stacks have about 21 dB
-BOX = (24, 160, 160)
+SIDE = 160
 TRUTHS = ("phantom", "cells3d_nuclei", "mesospim_c5")
 Hole = tuple[int, int, int]
 
@@ -72,15 +72,15 @@ KINDS = {
 }
 
 
-def truth_of(name: str) -> NDArray[np.float64]:
-    """Return a clean box, 1 at the 99.9 % quantile of the whole."""
+def truth_of(name: str, planes: int = 24) -> NDArray[np.float64]:
+    """Return a clean box from the middle planes, 1 at the 99.9 % quantile of all."""
     if name == "phantom":
         made = nuclei_phantom(photons=1.0, gain=1.0, offset=0.0, read_noise=0.0)
         whole = made.truth.astype(np.float64)
     else:
         whole = load_truth(name).astype(np.float64)
-    first = max(0, (len(whole) - BOX[0]) // 2)
-    return whole[first : first + BOX[0], : BOX[1], : BOX[2]]
+    first = max(0, (len(whole) - planes) // 2)
+    return whole[first : first + planes, :SIDE, :SIDE]
 
 
 def record(truth: NDArray[np.float64], kind: Kind) -> NDArray[np.uint16]:
@@ -222,17 +222,17 @@ def spaced(hole: Hole) -> str:
 def main() -> None:
     args = parse()
     torch.set_num_threads(1)
-    made = setting(seed="noise 3, training 0", steps=args.steps)
+    made = setting(seed="noise 3, training 0", steps=args.steps, planes=args.planes)
     kept = Kept(args.out / f"correlated-{args.label}.json", made, args.budget)
     for name in args.truths:
-        truth = truth_of(name)
+        truth = truth_of(name, args.planes)
         for label in args.kinds:
             kind = KINDS[label]
             noisy = record(truth, kind)
             case = Case(name, PHOTONS, truth.astype(np.float32), noisy)
             trial = Trial(case, kind, args.steps)
             found = kept.part("cases").setdefault(f"{name}/{label}", {})
-            found.setdefault("noisy", {"psnr": trial.psnr(noisy)})
+            found.setdefault("noisy", {"psnr": trial.psnr(noisy), "shape": noisy.shape})
             for method, measured in methods(trial):
                 if not args.methods or method.split()[0] in args.methods:
                     kept.measure(found, method, measured)
@@ -241,6 +241,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = options(__doc__, steps=1000)
+    parser.add_argument("--planes", type=int, default=24, help="of every box")
     parser.add_argument("--truths", nargs="+", choices=TRUTHS, default=list(TRUTHS))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--methods", nargs="+", help="first words of methods to run")

@@ -173,12 +173,17 @@ PARTS = {"white": white, "ablation": ablation, "cost": cost}
 def main() -> None:
     parser = options(__doc__, steps=1000)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument(
+        "--truths", nargs="+", choices=TRUTHS, default=list(TRUTHS), help="of white"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     made = setting(seed="noise 1 and 3, training 0", steps=args.steps)
     kept = Kept(args.out / f"students-{args.label}.json", made, args.budget)
     for part in args.parts:
         for key, measured in PARTS[part](args.steps):
+            if part == "white" and key not in args.truths:
+                continue
             kept.measure(kept.part(part), key, measured)
     kept.write_page(page(kept.facts))
 

@@ -99,6 +99,14 @@ def test_filtered_noise_is_named_and_its_hole_hides_it(
     assert (found.verdict, found.hole) == (verdict, hole)
 
 
+def test_noise_shared_farther_than_is_looked_at_first_is_followed_to_its_end(
+    truth: NDArray[np.float64],
+) -> None:
+    nine = measured(stored(truth + electrons(truth, 5, {2: [1 / 9] * 9})))
+    assert nine.hole == (1, 1, 17)
+    assert nine.x.values[7] == pytest.approx(1 / 9, abs=0.04)
+
+
 def test_known_autocorrelation_is_measured_right(truth: NDArray[np.float64]) -> None:
     found = measured(stored(truth + electrons(truth, 6, {1: BINOMIAL, 2: BINOMIAL})))
     for one in (found.x, found.y):
@@ -117,6 +125,22 @@ def test_resampled_stack_is_correlated_along_the_resampled_axes(
     deeper = measured(stored(ndimage.zoom(noisy, (1.5, 1, 1), order=order)))
     assert deeper.z.reach
     assert deeper.x.reach == deeper.y.reach == 0
+
+
+@pytest.mark.parametrize(("planes", "reach"), [(1, 0), (2, 1)])
+def test_fine_structure_under_smooth_noise_is_no_correlation_along_z(
+    planes: int, reach: int
+) -> None:
+    rng = np.random.default_rng(8)
+    fine = ndimage.gaussian_filter(rng.normal(size=(12, 160, 160)), (2, 0.7, 0.7))
+    noise = rng.normal(size=(12 + planes - 1, 160, 160))
+    for axis in (1, 2):
+        noise = ndimage.convolve1d(noise, BINOMIAL, axis=axis)
+    if planes == 2:
+        noise = noise[1:] + noise[:-1]
+    found = measured(1000 + 30 * noise / noise.std() + 6 * fine / fine.std())
+    assert found.z.reach == reach
+    assert (found.y.reach, found.x.reach) == (2, 2)
 
 
 def test_fixed_pattern_of_pixels_is_no_correlation_along_z(

@@ -340,3 +340,18 @@ def test_missing_input_is_one_sentence(tmp_path: Path, capsys: Capture) -> None:
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "Traceback" not in printed.err
+
+
+def test_noise_that_neighbours_share_is_reported_whole() -> None:
+    rng = np.random.default_rng(5)
+    smooth = ndimage.gaussian_filter(rng.normal(size=(8, 128, 128)), (1, 8, 8))
+    electrons = 5 + 60 * (smooth - smooth.min()) / np.ptp(smooth)
+    noise = rng.poisson(electrons) - electrons
+    noise = ndimage.uniform_filter1d(noise, 5, axis=2) * 5**0.5
+    stack = np.round(2.2 * (electrons + noise) + 100).astype(np.uint16)
+    known = {"gain": 2.2, "offset": 100.0, "read_noise": 0.0}
+    found = nb.diagnose(stack, axes="ZYX", **known).channels[0]
+    assert found.hole == (1, 1, 9)
+    assert found.noise.gain == pytest.approx(2.2, rel=0.15)
+    assert found.given is not None
+    assert found.given.explains

@@ -46,12 +46,15 @@ class Channel:
     points
         Measured points of the mean–variance line; none where the stack showed no
         noise and the user gave it.
+    whole
+        Whether neighbours share noise and it was measured all the same.
     """
 
     scale: Normalization
     noise: NoiseModel
     saturation: float
     points: MeanVariance
+    whole: bool = False
 
 
 def measure_channels(

@@ -47,7 +47,7 @@ def shared_noise(
         planes = sample_planes([stack], index)
         recording = inspect_recording(planes, channel.points, channel.saturation)
     return noise_correlation(
-        _slabs(stack, index),
+        slabs_of(stack, index),
         channel.noise,
         saturation=channel.saturation,
         grey_step=_rounding(channel.noise, recording),
@@ -60,8 +60,8 @@ def series_of(stack: Stack, channel: int) -> list[PlaneSeries]:
     return [one for one in plane_series(stack, context) if one.channel == channel]
 
 
-def _slabs(stack: Stack, channel: int) -> list[NDArray[Any]]:
-    """Read runs of consecutive planes, spread over the stack."""
+def slabs_of(stack: Stack, channel: int) -> list[NDArray[Any]]:
+    """Read runs of consecutive planes (planes, Y, X), spread over a stack."""
     series = series_of(stack, channel)
     planes, rows, columns = series[0].shape
     length = min(planes, _SLAB_PLANES)

@@ -87,7 +87,7 @@ def calibrate(
     return Calibration(noise, measured.points if measured else NO_POINTS)
 
 
-NO_POINTS = MeanVariance(*(np.empty(0) for _ in range(3)))
+NO_POINTS = MeanVariance(np.empty(0), np.empty(0), np.empty(0))
 """Of noise that was not measured, or that lies on no line."""
 
 

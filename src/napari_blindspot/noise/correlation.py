@@ -6,7 +6,8 @@ Two readings: `noise_correlation` of the raw planes before any training, and
 Before training structure must not be mistaken for noise. Four things keep them apart:
 
 * the correlation along one axis is measured after fourth differences along the other
-  ones (see `lagged`), where an image that the optics made has next to no power;
+  ones (see `lagged`), where an image that the optics made has next to no power; smooth
+  noise has little there as well, so along z voxels farther apart are taken then;
 * voxels are divided by the standard deviation that the noise model gives them;
 * only the flattest fifth of the image is used. Flatness is judged in a lower band of
   frequencies, whose noise is independent of the noise that is measured, so that
@@ -24,6 +25,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_blindspot.errors import InputError
+from napari_blindspot.noise.apart import NEXT, step_along
 from napari_blindspot.noise.artefacts import is_padding
 from napari_blindspot.noise.lagged import (
     BlockSums,
@@ -36,6 +38,7 @@ from napari_blindspot.noise.lagged import (
 )
 from napari_blindspot.noise.whiteness import (
     LAGS,
+    MORE_LAGS,
     Axis,
     AxisCorrelation,
     Correlation,
@@ -59,6 +62,7 @@ _LEAST_BLOCKS = 12
 _SIDE, _SMALL_SIDE, _SMALL_IMAGE = 32, 16, 200  # px
 _BAND = (1.5, 4.0)  # px, sigmas of the band in which flatness is judged
 _SMOOTHING = 3.0  # px, sigma of the local mean
+_NO_END = 0.5  # of the correlation at the first lags' end
 _MANY_ZEROS = 0.05  # of the voxels: then they are part of the image
 
 
@@ -97,8 +101,9 @@ def noise_correlation(
     # Clipping leaves white noise white, so voxels at zero may count where many are.
     zeros = float(np.mean([(slab == 0).mean() for slab in slabs])) > _MANY_ZEROS
     prepared = [_prepare(slab, noise, saturation, zeros) for slab in slabs]
-    (z, _), (y, in_y), (x, in_x) = (_along(axis, prepared, grey_step) for axis in _AXES)
-    return Correlation(z, *agree(y, x), max(in_y, in_x))
+    (y, in_y), (x, in_x) = (_along(axis, prepared, grey_step) for axis in ("y", "x"))
+    y, x = agree(y, x)
+    return Correlation(_along_z(prepared, y, x, grey_step), y, x, max(in_y, in_x))
 
 
 def residual_correlation(
@@ -163,6 +168,16 @@ class _Prepared:
     texture: NDArray[np.float32]
     valid: NDArray[np.bool_]
 
+    def thinned(self, rows: int, columns: int) -> _Prepared:
+        """Keep every so many-th row and column."""
+        every = (slice(None), slice(None, None, rows), slice(None, None, columns))
+        return _Prepared(
+            self.values[every],
+            self.sigma[every],
+            self.texture[every],
+            self.valid[every],
+        )
+
 
 def _prepare(
     slab: NDArray[Any], noise: NoiseModel, saturation: float, zeros: bool
@@ -193,16 +208,48 @@ def _smooth(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return smooth
 
 
+def _along_z(
+    slabs: Sequence[_Prepared], y: AxisCorrelation, x: AxisCorrelation, step: float
+) -> AxisCorrelation:
+    """Measure along z, by voxels so far apart that differences show their noise.
+
+    Of noise that neighbours in the plane share, differences of these leave so little
+    that structure outweighs it, however flat.
+    """
+    rows, columns = (step_along([one]) or NEXT for one in (y, x))
+    apart = rows.apart, columns.apart
+    if apart != (1, 1):
+        found, _ = _along("z", [one.thinned(*apart) for one in slabs], step)
+        if found.values:
+            return found
+    found, _ = _along("z", slabs, step)
+    return found
+
+
 def _along(
     axis: Axis, slabs: Sequence[_Prepared], step: float
 ) -> tuple[AxisCorrelation, int]:
     """Measure one axis, with the highest order of differences that leaves noise."""
+    found, voxels = _up_to(LAGS, axis, slabs, step)
+    if axis == "z" or found.reach != LAGS:
+        return found, voxels
+    farther, voxels_farther = _up_to(MORE_LAGS, axis, slabs, step)
+    # What a whole row shares alike has no end, and no hole hides it.
+    if abs(farther.values[-1]) > _NO_END * abs(found.values[-1]):
+        return found, voxels
+    return farther, voxels_farther
+
+
+def _up_to(
+    most: int, axis: Axis, slabs: Sequence[_Prepared], step: float
+) -> tuple[AxisCorrelation, int]:
+    """Measure one axis as far as so many voxels."""
     shape = slabs[0].values.shape
     if axis == "z" and shape[0] < 3:
         few = "there are fewer than 3 planes"
         return AxisCorrelation(axis, reach=0 if shape[0] == 1 else None, reason=few), 0
     for order in _ORDERS:
-        sums, texture = _sums(axis, slabs, order, step)
+        sums, texture = _sums(axis, slabs, order, step, most)
         if sums.rounding_share < _MOSTLY_ROUNDING:
             break
     if len(texture) < _LEAST_BLOCKS:
@@ -211,12 +258,12 @@ def _along(
     flat = np.argsort(texture)[: max(_LEAST_BLOCKS, round(_FLAT * len(texture)))]
     textured = texture >= np.quantile(texture, _TEXTURED)
     chosen = sums.pick(flat)
-    judged = judge(axis, chosen, sums.pick(textured))
+    judged = judge(axis, chosen, sums.pick(textured), most)
     return judged, int(chosen.voxels.sum())
 
 
 def _sums(
-    axis: Axis, slabs: Sequence[_Prepared], order: int, step: float
+    axis: Axis, slabs: Sequence[_Prepared], order: int, step: float, most: int
 ) -> tuple[BlockSums, NDArray[np.float64]]:
     """Return sums and texture of every block that can be used."""
     planes = slabs[0].values.shape[0]
@@ -231,7 +278,7 @@ def _sums(
         sigma, valid = centre(slab.sigma, orders), centre(slab.valid, orders)
         field = winsorised(differences(slab.values, orders) / sigma, valid)
         side = _block_side(field.shape)
-        lags = _lags(axis, field.shape, side)
+        lags = _lags(axis, field.shape, side, most)
         sums = block_sums(field, valid, _AXES.index(axis), lags, side)
         rounding = block_means((step / sigma) ** 2 / 12, side) * sums.voxels
         parts.append(replace(sums, rounding=rounding))
@@ -245,8 +292,9 @@ def _block_side(shape: Sequence[int]) -> int:
     return _SIDE if min(shape[1:]) >= _SMALL_IMAGE else _SMALL_SIDE
 
 
-def _lags(axis: Axis, shape: Sequence[int], side: int) -> int:
-    return min(2 * LAGS, shape[0] - 1) if axis == "z" else min(LAGS, side // 2)
+def _lags(axis: Axis, shape: Sequence[int], side: int, most: int = LAGS) -> int:
+    # A block of 16 px has four pairs in a row that are 12 px apart.
+    return min(2 * LAGS, shape[0] - 1) if axis == "z" else min(most, 3 * side // 4)
 
 
 def _check_slabs(slabs: Sequence[NDArray[Any]]) -> None:

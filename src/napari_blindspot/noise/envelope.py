@@ -9,13 +9,11 @@ value, so that choosing by it does not favour small residuals.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_blindspot.noise.estimate import MeanVariance, Measured, fit_camera
-from napari_blindspot.noise.models import Gaussian, Poisson, PoissonGaussian
+from napari_blindspot.noise.estimate import MeanVariance
 
 if TYPE_CHECKING:
     from napari_blindspot.noise.recalibration import Residuals
@@ -29,6 +27,9 @@ _OUTLIER = 5.0  # robust standard deviations
 
 def lower_envelope(seen: Residuals, scale: Normalization) -> MeanVariance:
     """Return the noise of the surest voxels in bins of the prior mean, data units.
+
+    It may be some per cent too large: the prior variance of the surest voxels is small
+    but not zero.
 
     Parameters
     ----------
@@ -51,31 +52,3 @@ def lower_envelope(seen: Residuals, scale: Normalization) -> MeanVariance:
     return MeanVariance(
         mean * scale.scale + scale.offset, variance * scale.scale**2, count
     )
-
-
-def refine_by_envelope(
-    points: MeanVariance, before: PoissonGaussian
-) -> PoissonGaussian:
-    """Fit the noise to a lower envelope; it may be some per cent too large.
-
-    The prior variance of the surest voxels is small but not zero.
-
-    Parameters
-    ----------
-    points
-        From `lower_envelope`.
-    before
-        The model so far, whose kind is kept: constant noise stays constant.
-    """
-    if isinstance(before, Gaussian):
-        level = float(np.average(points.variance, weights=points.count))
-        return replace(before, b=level, floor=level, b_interval=None)
-    unknown = np.zeros_like(points.mean)
-    line = fit_camera(
-        Measured(points, unknown, unknown, unknown, float(points.mean.min()))
-    )
-    if isinstance(before, Poisson) and line.a > 0:
-        return replace(
-            before, a=line.a, b=line.b, floor=line.floor, offset=-line.b / line.a
-        )
-    return replace(line, counting=before.counting and line.a > 0)

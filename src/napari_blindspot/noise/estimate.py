@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_blindspot.errors import InputError
 from napari_blindspot.noise.artefacts import is_cut_at_zero
+from napari_blindspot.noise.bins import equal_bins, moments
 from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.noise.samples import SHARED, Samples, high_pass_samples
 
@@ -24,19 +25,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_BINS = 40
-_OUTLIER = 4.0  # robust standard deviations
-_LEFT_BY_CUT = 0.99893  # of a normal distribution's variance, by cutting at 4 sigma
 _FLOOR = 0.5  # of the variance at the darkest level
 _LEAST_VARIANCE = 1e-24  # of the squared mean: below it only rounding is left
-_LEAST_PER_BIN = 50
 # Of a bin's voxels, neighbours included: so many may be cut, more without a choice.
 _CENSORED = (0.05, 0.15, 0.3)
 _MUCH_CUT = 0.3
 _BENT = 0.05
 _STRAIGHT = 0.02  # median deviation from the line, relative to the variance
 _FEW_VOXELS = 10_000
-_THIRD = 6.0  # 1 / (Σh³)² with h = (1, −2, 1)/√6: from the residual's third cumulant
 _95 = 1.96
 _KNOWN_OFFSET = 5.0  # electrons: an interval wider to either side tells nothing
 
@@ -51,11 +47,14 @@ class MeanVariance:
         (n,) mean signal and noise variance of each bin.
     count
         (n,) voxels in each bin.
+    error
+        Relative error that the variances of all bins have in common.
     """
 
     mean: NDArray[np.float64]
     variance: NDArray[np.float64]
     count: NDArray[np.float64]
+    error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +91,7 @@ def variance_error(points: MeanVariance) -> float:
     voxels = float(points.count.sum())
     if voxels == 0:
         return LEAST_ERROR
-    return max(LEAST_ERROR, math.sqrt(2 * SHARED / voxels))
+    return math.hypot(max(LEAST_ERROR, math.sqrt(2 * SHARED / voxels)), points.error)
 
 
 LEAST_ERROR = 0.002
@@ -132,6 +131,25 @@ def measure_noise(
     Parameters and errors as in `estimate_poisson_gaussian`.
     """
     samples = high_pass_samples(planes, saturation)
+    honest = not np.isfinite(saturation) and not is_cut_at_zero(planes)
+    return measure_samples(samples, honest=honest)
+
+
+def measure_samples(samples: Samples, *, honest: bool) -> Measured:
+    """Measure the noise of samples that were taken already.
+
+    Parameters
+    ----------
+    samples
+        High-pass samples; all levels are finite.
+    honest
+        Whether zeros may be counts of photons: nothing was saturated or cut.
+
+    Raises
+    ------
+    InputError
+        If no sample differs from its neighbours.
+    """
     low, high = np.quantile(samples.level, [0.02, 0.98])
     samples = samples.chosen((samples.level >= low) & (samples.level <= high))
     warnings = []
@@ -141,8 +159,8 @@ def measure_noise(
             f"{_FEW_VOXELS} make it reliable); give gain, offset and read_noise of the "
             f"camera if they are known."
         )
-    bins = _equal_bins(samples)
-    table = np.array([_moments(part) for part in bins])
+    bins = equal_bins(samples)
+    table = np.array([moments(part) for part in bins])
     mean, variance = table[:, 0], table[:, 1]
     if not (variance > _LEAST_VARIANCE * np.square(mean).max()).any():
         raise InputError(
@@ -150,7 +168,6 @@ def measure_noise(
             "is nothing to remove; check that the right file was opened."
         )
     share = np.array([float(part.censored.mean()) for part in bins])
-    honest = not np.isfinite(saturation) and not is_cut_at_zero(planes)
     used, note = _uncensored(table, share, honest)
     mean, variance, count, third_at, third, error = table[used].T
     return Measured(
@@ -189,13 +206,6 @@ def fit_camera(measured: Measured) -> PoissonGaussian:
         )
         model = replace(model, warnings=(*model.warnings, note))
     return model
-
-
-def _equal_bins(samples: Samples) -> list[Samples]:
-    """Cut the samples into bins of equal population by their level."""
-    order = np.argsort(samples.level, kind="stable")
-    bins = min(_BINS, max(2, order.size // _LEAST_PER_BIN))
-    return [samples.chosen(part) for part in np.array_split(order, bins)]
 
 
 def _uncensored(
@@ -238,35 +248,6 @@ def _is_a_line(table: NDArray[np.float64]) -> bool:
     fitted = np.maximum(a * points.mean + b, 1e-3 * float(points.variance.max()))
     off = np.abs(points.variance / fitted - 1)
     return float(np.median(off)) < _STRAIGHT and bool((off < 10 * _STRAIGHT).all())
-
-
-def _moments(part: Samples) -> tuple[float, ...]:
-    """Return mean, variance, count; then place, value and error of the cumulant."""
-    e = part.residual
-    spread = _spread(e) or float("inf")  # no pixel, or nearly none, differs
-    inner = np.abs(e) < _OUTLIER * spread
-    # The third cumulant lives in the tail.
-    outer = np.abs(e) < 2 * _OUTLIER * spread
-    cubes = _THIRD * e[outer] ** 3
-    return (
-        # Of the same pixels: a hot one raises the mean as well.
-        float(part.mean[inner].mean()),
-        float(np.mean(e[inner] ** 2)) / _LEFT_BY_CUT,
-        float(e.size),
-        float(part.cubed_mean[outer].mean()),
-        float(cubes.mean()),
-        float(cubes.std()) * (SHARED / e.size) ** 0.5,
-    )
-
-
-def _spread(residual: NDArray[np.float64]) -> float:
-    """Return a standard deviation that edges of structures do not move.
-
-    Of the median and the 90 % quantile the larger: where few photons are counted most
-    residuals are zero, and the median alone would cut the counts away.
-    """
-    middle, high = np.quantile(np.abs(residual), [0.5, 0.9])
-    return max(1.4826 * float(middle), 0.6080 * float(high))
 
 
 def _fit_line(points: MeanVariance) -> tuple[float, float, NDArray[np.float64]]:

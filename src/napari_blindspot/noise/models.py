@@ -56,6 +56,9 @@ class PoissonGaussian:
         binomial) instead of taking the noise as normal.
     warnings
         What the user should know about the estimate, one sentence each.
+    seen
+        Part of the variance that differences of neighbours show, 1 where neighbours
+        share no noise.
     """
 
     kind: ClassVar[str] = "poisson-gaussian"
@@ -71,6 +74,7 @@ class PoissonGaussian:
     read_noise_interval: Interval | None = None
     counting: bool = False
     warnings: tuple[str, ...] = ()
+    seen: float = 1.0
 
     @classmethod
     def from_camera(
@@ -127,6 +131,7 @@ class PoissonGaussian:
             "variance_intercept_interval": self.b_interval,
             "variance_floor": self.floor,
             "photon_counting": self.counting,
+            "seen_by_neighbours": self.seen,
             "warnings": list(self.warnings),
         }
 
@@ -150,6 +155,7 @@ class PoissonGaussian:
             interval("read_noise_interval"),
             bool(facts.get("photon_counting", False)),
             tuple(facts.get("warnings", ())),
+            float(facts.get("seen_by_neighbours", 1.0)),
         )
 
 

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
     from napari_blindspot.noise.models import NoiseModel
 
-_SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0]) / 6**0.5
+SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0]) / 6**0.5
+"""Of unit norm, so white noise keeps its variance."""
+
 _SMOOTHING = 3.0  # px, sigma of the level
 _MARGIN = 2  # px at the border where kernels are cut
 _LEAST_SIDE = 2 * _MARGIN + 1
@@ -77,6 +79,17 @@ class Samples:
         )
 
 
+def joined(parts: Sequence[Samples]) -> Samples:
+    """Return the samples of several planes or runs of planes as one."""
+    return Samples(
+        np.concatenate([one.level for one in parts]),
+        np.concatenate([one.mean for one in parts]),
+        np.concatenate([one.residual for one in parts]),
+        np.concatenate([one.cubed_mean for one in parts]),
+        np.concatenate([one.censored for one in parts]),
+    )
+
+
 def high_pass_samples(planes: Sequence[NDArray[Any]], saturation: float) -> Samples:
     """Take samples of all pixels of some planes.
 
@@ -105,7 +118,7 @@ def high_pass_samples(planes: Sequence[NDArray[Any]], saturation: float) -> Samp
             "the stack holds no finite plane (all NaN or infinite), so its noise "
             "cannot be estimated; open the raw acquisition instead."
         )
-    samples = Samples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    samples = joined([Samples(*part) for part in parts])
     keep = np.isfinite(samples.level)
     if keep.sum() < _LEAST_KEPT:
         raise InputError(
@@ -126,7 +139,7 @@ def _plane(plane: NDArray[Any], saturation: float) -> tuple[NDArray[Any], ...] |
     bad = missing | (y >= saturation)
     if plane.dtype.kind == "u":
         bad |= plane == 0
-    h = _SECOND_DIFFERENCE
+    h = SECOND_DIFFERENCE
     level = _around(y)
     if missing.any():
         # A voxel whose surroundings are partly invented tells nothing.
@@ -193,13 +206,14 @@ def plane_level(
     samples = samples.chosen(np.isfinite(samples.level) & ~samples.censored)
     if samples.level.size < _LEAST_SAMPLES:
         return 1.0, float("inf")
-    expected = np.maximum(noise.ordinary.variance(samples.level), 1e-30)
+    shown = noise.ordinary.seen
+    expected = np.maximum(shown * noise.ordinary.variance(samples.level), 1e-30)
     scaled = np.abs(samples.residual) / np.sqrt(expected)
     middle, high = np.quantile(scaled, [0.5, 0.9])  # few counts: most differ by nothing
     kept = samples.chosen(scaled < _OUTLIER * max(1.4826 * middle, 0.6080 * high))
     if kept.level.size < _LEAST_SAMPLES:
         return 1.0, float("inf")
-    modelled = float(noise.ordinary.variance(kept.mean).mean())
+    modelled = shown * float(noise.ordinary.variance(kept.mean).mean())
     if modelled <= 0:
         return 1.0, float("inf")
     squares = kept.residual**2

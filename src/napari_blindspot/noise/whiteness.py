@@ -16,7 +16,10 @@ Axis = Literal["z", "y", "x"]
 Hole = tuple[int, int, int]
 
 LAGS = 6
-"""Largest distance at which correlation is looked for, in voxels."""
+"""Distance up to which correlation is looked for at first, in voxels."""
+
+MORE_LAGS = 12
+"""The same in the plane, where noise is shared over all of the first."""
 
 ALARM = 0.10
 """Correlation from which on noise is not called white."""
@@ -123,7 +126,10 @@ class Correlation:
 
 
 def judge(
-    axis: Axis, flat: BlockSums, textured: BlockSums | None = None
+    axis: Axis,
+    flat: BlockSums,
+    textured: BlockSums | None = None,
+    most: int = LAGS,
 ) -> AxisCorrelation:
     """Turn block sums into correlation, reach, or the reason why it is unknown.
 
@@ -134,6 +140,8 @@ def judge(
     flat, textured
         Blocks where there is little structure, and much; without the latter all
         correlation is believed.
+    most
+        Largest reach.
     """
     raw, raw_error = flat.correlation()
     # Rounding noise is white: without its share the rest is that much more correlated.
@@ -142,7 +150,7 @@ def judge(
     value, error = raw / kept, raw_error / kept
     fixed = _plateau(value, error) if axis == "z" else 0.0
     spread = error / (1 - fixed)
-    reach = _reach((value - fixed) / (1 - fixed), spread)
+    reach = _reach((value - fixed) / (1 - fixed), spread, most)
     doubtful = textured is not None and (
         _is_patchy(raw, raw_error, flat) or _is_structure(raw, textured, reach)
     )
@@ -166,13 +174,16 @@ def judge(
 
 
 def _reach(
-    value: NDArray[np.float64], error: NDArray[np.float64], alarm: float = ALARM
+    value: NDArray[np.float64],
+    error: NDArray[np.float64],
+    most: int = LAGS,
+    alarm: float = ALARM,
 ) -> int:
     """Return the last of the lags from 1 on that are correlated; 0 for white noise.
 
     One lag in between may be free: the two halves of a detector may alternate.
     """
-    value, error = value[:LAGS], error[:LAGS]
+    value, error = value[:most], error[:most]
     sure = np.abs(value) > _SIGNIFICANT * error
     shared = np.nonzero(sure & (np.abs(value) >= _REACHED))[0] + 1
     reach = 0
@@ -206,7 +217,7 @@ def _doubted(one: AxisCorrelation) -> AxisCorrelation:
 def _reconsidered(one: AxisCorrelation) -> AxisCorrelation:
     if one.reach != 0 or not one.values:
         return one
-    reach = _reach(np.array(one.values), np.array(one.errors), _REACHED)
+    reach = _reach(np.array(one.values), np.array(one.errors), alarm=_REACHED)
     return replace(one, reach=reach)
 
 

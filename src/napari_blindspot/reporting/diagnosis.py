@@ -12,6 +12,7 @@ from napari_blindspot.measure.camera_maps import read_camera
 from napari_blindspot.measure.channels import measure_channels, sample_planes
 from napari_blindspot.measure.correction import corrects, pattern_planes
 from napari_blindspot.measure.drift import measure_drift
+from napari_blindspot.measure.noise_apart import channel_apart, measured_apart
 from napari_blindspot.measure.shared_noise import series_of, shared_noise
 from napari_blindspot.noise.fixed_pattern import column_pattern, hot_pixels
 from napari_blindspot.noise.given import GivenNoise, hold_against
@@ -78,11 +79,12 @@ def _given(stack: Stack, settings: DiagnoseSettings) -> tuple[GivenNoise | None,
         return (GivenNoise(None, words, notes=done.notes),) * len(channels)
     advice = _UNITS if _values(settings) else "noise='auto' fits better"
     darks = done.dark or (None,) * len(channels)
+    whole = measured_apart([done.stack], channels)
     return tuple(
         hold_against(
-            on_average(one, dark).noise, one.points, subject, advice, done.notes
+            on_average(one, dark).noise, shown.points, subject, advice, done.notes
         )
-        for one, dark in zip(channels, darks, strict=True)
+        for one, dark, shown in zip(channels, darks, whole, strict=True)
     )
 
 
@@ -109,6 +111,7 @@ def _diagnose_channel(
     planes = sample_planes([stack], index)
     recording = inspect_recording(planes, channel.points, saturation)
     correlation = shared_noise(stack, index, channel, recording)
+    whole = channel_apart([stack], channel, index, [correlation])
     columns = column_pattern(
         pattern_planes(stack, index, "columns"), noise, axis="x", saturation=saturation
     )
@@ -118,8 +121,8 @@ def _diagnose_channel(
     return ChannelDiagnosis(
         _name(stack, index),
         resolve_context_axis(stack, "auto"),
-        noise,
-        channel.points,
+        whole.noise,
+        whole.points,
         recording,
         correlation,
         columns,
