@@ -229,7 +229,9 @@ class BlindSpotNetwork(nn.Module):
         seen = planes if self.eyes is None else self.eyes(planes, kind)
         padded = pad_high(seen, self.stride)
         looked = self._looked(padded, core, holes)
-        around = self._neighbours(padded, core, holes[0])
+        # Other planes hold none of the noise that is hidden, so their edge may go on.
+        beside = pad_high(seen, self.stride, "replicate")
+        around = self._neighbours(beside, core, holes[0])
         framed = view(core, _sides(planes), Reach(*[RADIUS] * 4))
         return [
             self._answer(planes, framed, [*_past(looked, hole), *around], hole, kind)
@@ -383,10 +385,11 @@ def withhold(planes: Tensor, nearest: int, channels: int = 1) -> Tensor:
     return planes * seen[:, None, None].to(planes.dtype)
 
 
-def pad_high(x: Tensor, multiple: int) -> Tensor:
-    """Pad with zeros at the high ends of Y and X to a multiple.
+def pad_high(x: Tensor, multiple: int, mode: str = "constant") -> Tensor:
+    """Pad at the high ends of Y and X to a multiple, with zeros or as `mode` says.
 
     At the high end, so that a branch and its opposite share the pooling grid.
     """
     missing = [-size % multiple for size in x.shape[-2:]]
-    return functional.pad(x, (0, missing[1], 0, missing[0])) if any(missing) else x
+    ends = (0, missing[1], 0, missing[0])
+    return functional.pad(x, ends, mode) if any(missing) else x

@@ -108,7 +108,9 @@ class StudentNetwork(nn.Module):
         if self.eyes is not None:
             kind = _kinds(planes, self.settings.starts, kind)
             planes = self.eyes(planes.float(), kind)
-        hidden = self.unet(pad_high(planes, self.stride))[..., :height, :width]
+        # Zeros would be a dark edge that is not there.
+        framed = pad_high(planes, self.stride, "replicate")
+        hidden = self.unet(framed)[..., :height, :width]
         with full_precision(hidden):
             weight = self.last.weight
             said = functional.conv2d(hidden.to(weight.dtype), weight, self.last.bias)
