@@ -116,7 +116,8 @@ def test_without_shipped_weights_it_starts_from_its_teacher(
     if why == "other units":
         teacher = random_teacher(depth=3)
     elif why == "size":
-        size = "full"
+        size = "full"  # as deep as its teacher, of which there are no weights
+        teacher = told_its_noise(random_teacher(depth=2, units="noise"))
     elif why == "several together":
         teacher = random_teacher(depth=3, channels=2)
     elif why == "not used":
