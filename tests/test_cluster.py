@@ -215,3 +215,41 @@ def test_processes_of_this_machine(tmp_path: Path, source: Path) -> None:
 def test_a_scheduler_brings_its_own_workers() -> None:
     with pytest.raises(InputError, match="workers=2 cannot be given beside it"):
         nb.predict(random_teacher(), "a.tif", scheduler="tcp://x:1", workers=2)
+
+
+def test_a_scheduler_is_looked_for_before_any_training(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_blindspot.streaming.crew._ANSWER_S", 0.5)
+    stages: list[str] = []
+    with pytest.raises(RunError, match="did not answer"):
+        nb.denoise(
+            source,
+            tmp_path / "out.ome.zarr",
+            scheduler="tcp://127.0.0.1:9",
+            on_progress=lambda event: stages.append(event.stage),
+        )
+    assert "train" not in stages
+
+
+def test_a_folder_is_one_job_of_the_same_workers(
+    tmp_path: Path, rng: np.random.Generator, client: Any
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.tif", "b.tif"):
+        values = rng.poisson(20, (4, 64, 64)).astype(np.uint16)
+        tifffile.imwrite(folder / name, values, metadata={"axes": "ZYX"}, imagej=True)
+    done = nb.denoise_folder(
+        folder,
+        tmp_path / "out",
+        steps=2,
+        start="cold",
+        threads=1,
+        one_model=True,
+        scheduler=client.scheduler.address,
+    )
+    assert not done.failed
+    alone = nb.predict(done.model, folder / "b.tif", threads=1).image
+    (second,) = [one for one in done.files if one.source.name == "b.tif"]
+    np.testing.assert_array_equal(arrays(second.output)[0], alone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,18 @@ def test_the_graph_holds_neither_model_nor_pixels(rng: np.random.Generator) -> N
     values = rng.poisson(20, (6, 200, 200)).astype(np.uint16)
     lazy = nb.predict(random_teacher(), values, axes="ZYX", lazy=True)
     assert len(pickle.dumps(dict(lazy.image.__dask_graph__()))) < 60_000
+
+
+def test_a_result_that_nobody_has_is_let_go(rng: np.random.Generator) -> None:
+    values = rng.poisson(20, (2, 40, 40)).astype(np.uint16)
+    part = nb.predict(random_student(), values, axes="ZYX", lazy=True).image[0]
+    gc.collect()
+    assert part.compute().shape == (40, 40)
+    (name,) = LazyBlock._open  # noqa: SLF001
+    assert pickle.loads(pickle.dumps(LazyBlock(name, 0))) == LazyBlock(name, 0)  # noqa: S301
+    del part
+    gc.collect()
+    assert not LazyBlock._open  # noqa: SLF001
 
 
 def test_another_process_is_told_what_to_do() -> None:

@@ -283,13 +283,11 @@ def test_files_that_are_no_stack_are_refused(
         open_stack(tmp_path / name)
 
 
-def test_unreadable_files_folders_and_addresses_are_refused(
+def test_unreadable_files_and_folders_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(InputError, match="folder without Zarr data"):
         open_stack(tmp_path)
-    with pytest.raises(InputError, match="is an address"):
-        open_stack("https://example.org/a.zarr")
     path = _ome(tmp_path / "a.ome.tif", pixels(20, 30), "YX")
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(InputError, match="may not be read"):

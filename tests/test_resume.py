@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,7 +155,7 @@ def test_a_source_that_was_changed_is_not_gone_on_with(
         predict(out, source, 3)
     values = tifffile.imread(source)
     tifffile.imwrite(source, values + 1, metadata={"axes": "TZYX"}, imagej=True)
-    with pytest.raises(InputError, match=r"another source, or it was changed since"):
+    with pytest.raises(InputError, match=r"or it was changed since \(its date, pixels"):
         predict(out, source, resume=True)
 
 
@@ -169,6 +170,55 @@ def test_a_folder_that_is_no_run_of_ours_is_refused(
     (tmp_path / "out.ome.zarr.partial").mkdir()
     with pytest.raises(InputError, match="holds no record of a run"):
         predict(tmp_path / "out.ome.zarr", source, resume=True)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    ["out.ome.zarr.partial/0", "out.uncertainty.ome.zarr.partial", "out.tif.partial"],
+)
+def test_an_output_that_lost_what_was_written_is_not_gone_on_with(
+    tmp_path: Path, source: Path, lost: str
+) -> None:
+    out = tmp_path / ("out.tif" if "tif" in lost else "out.ome.zarr")
+    with pytest.raises(Cancelled):
+        predict(out, source, 3)
+    path = tmp_path / lost
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(InputError, match=r"the earlier run had begun to fill.*--overw"):
+        predict(out, source, resume=True)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("size", [0, 8, 4099])
+def test_a_row_that_was_cut_short_is_not_done(
+    tmp_path: Path, source: Path, size: int
+) -> None:
+    predict(tmp_path / "whole.ome.zarr", source)
+    out = tmp_path / "out.ome.zarr"
+    with pytest.raises(Cancelled):
+        predict(out, source, 5)
+    rows = (tmp_path / "out.ome.zarr.partial" / "run" / "blocks" / "c").rglob("*")
+    os.truncate(next(row for row in rows if row.is_file()), size)
+    predict(out, source, resume=True)
+    assert digest(out) == digest(tmp_path / "whole.ome.zarr")
+
+
+@pytest.mark.parametrize("left", [None, b"", b'{"zarr_format": 3, "attr'])
+def test_a_damaged_record_is_refused_in_words(
+    tmp_path: Path, source: Path, left: bytes | None
+) -> None:
+    out = tmp_path / "out.ome.zarr"
+    with pytest.raises(Cancelled):
+        predict(out, source, 3)
+    record = tmp_path / "out.ome.zarr.partial" / "run" / "zarr.json"
+    record.unlink() if left is None else record.write_bytes(left)
+    with pytest.raises(InputError, match=r"run, the record .* is damaged.*--overwrite"):
+        predict(out, source, resume=True)
+    predict(out, source, overwrite=True)
+    assert out.exists()
 
 
 def test_a_full_disk_leaves_what_was_done(
@@ -362,12 +412,13 @@ def test_a_training_that_was_stopped_is_gone_on_with(
     np.testing.assert_array_equal(np.asarray(resumed.image), np.asarray(whole.image))
 
 
+@pytest.mark.parametrize("name", NAMES)
 def test_a_run_that_ended_in_training_can_be_begun_anew(
-    tmp_path: Path, rng: np.random.Generator
+    tmp_path: Path, rng: np.random.Generator, name: str
 ) -> None:
     values = rng.poisson(20, (4, 64, 64)).astype(np.uint16)
     options: dict[str, Any] = {"axes": "ZYX", "start": "cold", "threads": 1}
-    token, out = CancelToken(), tmp_path / "out.ome.zarr"
+    token, out = CancelToken(), tmp_path / name
 
     def stop(event: Progress) -> None:
         if event.stage == "train" and event.metrics.get("step", 0) > 2:
@@ -375,10 +426,12 @@ def test_a_run_that_ended_in_training_can_be_begun_anew(
 
     with pytest.raises(Cancelled):
         nb.denoise(values, out, cancel=token, on_progress=stop, steps=90, **options)
+    with pytest.raises(OutputExistsError, match=r"partial.*--resume.*--overwrite"):
+        nb.denoise(values, out, steps=90, **options)
     with pytest.raises(InputError, match=r"other settings \(steps=90, now steps=2\)"):
         nb.denoise(values, out, resume=True, steps=2, **options)
     nb.denoise(values, out, overwrite=True, steps=2, **options)
-    assert [path.name for path in tmp_path.iterdir()] == ["out.ome.zarr"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_result_in_memory_is_not_gone_on_with(rng: np.random.Generator) -> None:

@@ -25,6 +25,7 @@ from napari_blindspot.measure.calibrated import measure_corrected
 from napari_blindspot.measure.camera_maps import read_camera
 from napari_blindspot.model_file import check_model_path, save_model
 from napari_blindspot.progress import CancelToken, Job, Progress, run
+from napari_blindspot.streaming.crew import crew_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -193,24 +194,30 @@ def _denoise_all(
     plan: Sequence[tuple[Path, Path]], settings: DenoiseSettings, cancel: CancelToken
 ) -> Job[tuple[FileResult, ...]]:
     done = []
-    for number, (file, out) in enumerate(plan, start=1):
-        said = f"File {number} of {len(plan)}: {file.name}"
-        yield Progress("file", number - 1, len(plan), "files", said)
-        one = yield from _denoise_one(file, out, settings, cancel)
-        done.append(one)
-        said = f"{file.name} failed: {one.sentence}" if one.error is not None else ""
-        yield Progress("file", number, len(plan), "files", said)
+    with crew_of(settings) as client:  # the same for all
+        for number, (file, out) in enumerate(plan, start=1):
+            said = f"File {number} of {len(plan)}: {file.name}"
+            yield Progress("file", number - 1, len(plan), "files", said)
+            one = yield from _denoise_one(file, out, settings, cancel, client)
+            done.append(one)
+            failed = one.error is not None
+            said = f"{file.name} failed: {one.sentence}" if failed else ""
+            yield Progress("file", number, len(plan), "files", said)
     return tuple(done)
 
 
 def _denoise_one(
-    file: Path, out: Path, settings: DenoiseSettings, cancel: CancelToken
+    file: Path,
+    out: Path,
+    settings: DenoiseSettings,
+    cancel: CancelToken,
+    client: Any,
 ) -> Job[FileResult]:
     """Denoise one file; whatever goes wrong is in the result, but for cancelling."""
     try:
         if settings.resume and _is_complete(out, settings):
             return FileResult(file, out, {"kept": "complete already"})
-        result = yield from denoise_job(file, settings, out, cancel)
+        result = yield from denoise_job(file, settings, out, cancel, client=client)
     except Cancelled:
         raise
     except Exception as error:

@@ -17,6 +17,10 @@ class InputError(BlindspotError, ValueError):
     """The input, an argument or a file cannot be used as it is."""
 
 
+class SourceError(InputError):
+    """Pixels of the stack cannot be read: damaged, moved, or on a disk that is gone."""
+
+
 class OutputExistsError(InputError, FileExistsError):
     """The output exists already and overwriting was not asked for."""
 

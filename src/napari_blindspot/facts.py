@@ -24,6 +24,7 @@ from napari_blindspot.config import (
 from napari_blindspot.device import describe_device, peak_memory_bytes
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack, read_provenance
+from napari_blindspot.location import as_location
 from napari_blindspot.measure.channels import measure_channels
 from napari_blindspot.methods_text import model_methods, result_methods
 from napari_blindspot.model_file import read_header
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from napari_blindspot.config import DistillSettings, PredictSettings
     from napari_blindspot.config.recipes import Plan
     from napari_blindspot.config.students import StudentRecipe
+    from napari_blindspot.location import Location
     from napari_blindspot.model import Model
     from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.noise.models import NoiseModel
@@ -87,7 +89,7 @@ class Result:
     model: Model
     noise: tuple[NoiseModel, ...]
     metrics: dict[str, Any] = field(default_factory=dict)
-    path: Path | None = None
+    path: Location | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     teacher: Model | None = None
 
@@ -313,7 +315,7 @@ def source_facts(stack: Stack) -> dict[str, Any]:
     }
 
 
-def describe(path: str | Path) -> dict[str, Any]:
+def describe(path: str | Location) -> dict[str, Any]:
     """Say what a file holds: a model, a result of ours, or a stack.
 
     Parameters
@@ -332,7 +334,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     InputError
         If the file cannot be read.
     """
-    if Path(path).suffix.lower() == ".safetensors":
+    path = as_location(path)
+    if isinstance(path, Path) and path.suffix.lower() == ".safetensors":
         header = read_header(path)
         return {
             **header,

@@ -25,6 +25,7 @@ from napari_blindspot.methods import get_method
 from napari_blindspot.model_file import load_model
 from napari_blindspot.progress import CancelToken, Job, Progress, run
 from napari_blindspot.streaming.cluster import check_shared
+from napari_blindspot.streaming.crew import check_crew
 from napari_blindspot.streaming.identity import source_fingerprint
 from napari_blindspot.streaming.lazy import lazy_result
 from napari_blindspot.streaming.record import RecordKeeper, recorded
@@ -35,7 +36,6 @@ from napari_blindspot.training.learning import learn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         TrainSettings,
     )
     from napari_blindspot.config.students import StudentSize
+    from napari_blindspot.location import Location
     from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.model import Model
     from napari_blindspot.stack import Stack
@@ -66,26 +67,29 @@ _AS_BEFORE = "The network of the earlier run is used as it was"
 def denoise_job(
     source: Any,
     settings: DenoiseSettings,
-    out: Path | None = None,
+    out: Location | None = None,
     cancel: CancelToken | None = None,
     watch: Watch | None = None,
+    client: Any = None,
 ) -> Job[Result]:
     """Do the work of `denoise` as a generator of events.
 
     `watch` is called in training with a provisional `Model`, now and then: at most
     every few seconds and for a tenth of the time. Its network trains on afterwards, so
-    use it during the call alone. The result does not depend on it.
+    use it during the call alone. The result does not depend on it. `client` is a
+    `distributed.Client` whose workers denoise.
     """
     cancel = cancel or CancelToken()
     get_method(settings.method)  # an unknown one is refused before any file is read
     stack = open_with(source, settings)
-    if settings.is_shared:
+    if client is not None or settings.is_shared:
         check_shared(source, out)
+        check_crew(settings, client)  # before any training
     check_outputs(out, stack, settings)
     yield from tell(stack)
     camera = read_camera(settings)  # once, for training and for prediction
     with recorded(out, stack, settings) as record:
-        found = Found(stack, settings, camera, record, cancel, source)
+        found = Found(stack, settings, camera, record, cancel, source, client)
         chosen = yield from _kept(
             None if settings.model else record,  # a file keeps itself
             "trained",
@@ -207,7 +211,7 @@ def predict_job(
     model: Model,
     source: Any,
     settings: PredictSettings,
-    out: Path | None = None,
+    out: Location | None = None,
     cancel: CancelToken | None = None,
     client: Any = None,
 ) -> Job[Result]:
@@ -234,7 +238,7 @@ def predict_lazily(
     model: Model,
     source: Any,
     settings: PredictSettings,
-    out: str | Path | None = None,
+    out: str | Location | None = None,
     client: Any = None,
 ) -> Result:
     """Return a result whose chunks are denoised when they are computed.

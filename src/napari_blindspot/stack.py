@@ -11,9 +11,10 @@ from napari_blindspot.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_blindspot.location import Location
 
 AXES = "TCZYX"
 """The axes a stack may have, in the order in which it has them."""
@@ -104,7 +105,7 @@ class Stack:
     time_step_s: float | None = None
     name: str = "stack"
     channel_names: tuple[str, ...] = ()
-    path: Path | None = None
+    path: Location | None = None
     notes: tuple[str, ...] = ()
     shortcut: Shortcut | None = None
 

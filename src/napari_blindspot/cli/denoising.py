@@ -12,7 +12,7 @@ from napari_blindspot.cli.folder import (
     is_about_folder,
     refuse_folder_settings,
 )
-from napari_blindspot.cli.job import Asked, Config, needs
+from napari_blindspot.cli.job import PATH_OR_ADDRESS, Asked, Config, needs
 from napari_blindspot.cli.options import options_from
 from napari_blindspot.cli.program import (
     Debug,
@@ -30,6 +30,7 @@ from napari_blindspot.config import DenoiseSettings, Quality, TrainSettings
 from napari_blindspot.config.batch import BatchSettings
 from napari_blindspot.config.keeping import KeepSettings
 from napari_blindspot.errors import InputError
+from napari_blindspot.location import Location
 
 
 @app.command(usage="Usage: napari-blindspot denoise [OPTIONS] INPUT OUTPUT")
@@ -38,11 +39,12 @@ from napari_blindspot.errors import InputError
 def denoise(
     source: OptionalInput = None,
     out: Annotated[
-        Path | None,
+        Location | None,
+        PATH_OR_ADDRESS,
         Parameter(
             name="OUTPUT",
-            help="New .ome.zarr or .zarr folder, or .tif file; for a folder of files, "
-            "the folder of the outputs.",
+            help="New .ome.zarr or .zarr folder, also at s3://, or .tif file; for a "
+            "folder of files, the folder of the outputs.",
         ),
     ] = None,
     /,
@@ -73,7 +75,7 @@ def denoise(
         return
     refuse_folder_settings(asked)
     settings = asked.settings(DenoiseSettings)
-    source, out = asked.source("input"), asked.path("output")
+    source, out = asked.source("input"), asked.location("output")
     from napari_blindspot import api
     from napari_blindspot.io import uncertainty_path
 
@@ -94,7 +96,8 @@ def denoise(
 @options_from(TrainSettings)
 def train(
     *paths: Annotated[
-        Path,
+        Location,
+        PATH_OR_ADDRESS,
         Parameter(
             name="INPUT... MODEL",
             help="Stacks to train on, then the new .safetensors model file.",
@@ -119,7 +122,7 @@ def train(
     command with --resume goes on from there.
     """
     del debug
-    typed: dict[str, Path | list[Path]] = {}
+    typed: dict[str, Location | list[Location]] = {}
     if paths:
         typed = {"input": list(paths[:-1]), "output": paths[-1]}
     asked = Asked("train", config, options, **typed)

@@ -11,12 +11,24 @@ from napari_blindspot.cli.options import INPUT
 from napari_blindspot.config import Settings
 from napari_blindspot.config.job_file import JobFile, read_job
 from napari_blindspot.errors import InputError
+from napari_blindspot.location import Location, as_location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from cyclopts import Token
 
 S = TypeVar("S", bound=Settings)
 F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def _read(type_: Any, tokens: Sequence[Token]) -> Location:
+    """Return what was typed as a path or an address."""
+    return as_location(tokens[0].value)
+
+
+PATH_OR_ADDRESS = Parameter(converter=_read, n_tokens=1, accepts_keys=False)
+"""Of a word that may be either; `pathlib` would break an address."""
 
 Config = Annotated[
     Path | None,
@@ -76,7 +88,7 @@ class Asked:
         command: str,
         config: Path | None,
         options: Mapping[str, Any],
-        **typed: Path | list[Path] | None,
+        **typed: Location | list[Location] | None,
     ) -> None:
         self._job = None if config is None else read_job(config, command)
         self._options = options
@@ -100,12 +112,28 @@ class Asked:
         return job.parse(kind, self._options)
 
     def source(self, name: str) -> Any:
-        """Return one path, or the list of files that make up one stack."""
+        """Return one path or address, or the list of files that make up one stack."""
         found = self.paths(name)
         return found if len(found) > 1 else found[0]
 
     def path(self, name: str) -> Path:
         """Return one path.
+
+        Raises
+        ------
+        InputError
+            If there is none, or several, or an address.
+        """
+        found = self.location(name)
+        if not isinstance(found, Path):
+            raise InputError(
+                f"{name}={str(found)!r} is an address, but a path of this machine is "
+                f"needed."
+            )
+        return found
+
+    def location(self, name: str) -> Location:
+        """Return one path or address.
 
         Raises
         ------
@@ -120,8 +148,8 @@ class Asked:
             )
         return found[0]
 
-    def paths(self, name: str) -> list[Path]:
-        """Return the paths of one name.
+    def paths(self, name: str) -> list[Location]:
+        """Return the paths and addresses of one name.
 
         Raises
         ------

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from napari_blindspot.cli.job import PATH_OR_ADDRESS
 from napari_blindspot.cli.options import OUTPUT, options_from
 from napari_blindspot.cli.program import (
     Debug,
@@ -23,12 +24,15 @@ from napari_blindspot.config import (
     DiagnoseSettings,
     parse_settings,
 )
+from napari_blindspot.location import Location
 
 
 @app.command
 def info(
     file: Annotated[
-        Path, Parameter(name="FILE", help="A stack, a denoised result or a model file.")
+        Location,
+        PATH_OR_ADDRESS,
+        Parameter(name="FILE", help="A stack, a denoised result or a model file."),
     ],
     /,
     *,
@@ -64,10 +68,13 @@ def info(
 @options_from(CompareSettings)
 def compare(
     result: Annotated[
-        Path, Parameter(name="RESULT", help="Denoised stack, or any other.")
+        Location,
+        PATH_OR_ADDRESS,
+        Parameter(name="RESULT", help="Denoised stack, or any other."),
     ],
     reference: Annotated[
-        Path,
+        Location,
+        PATH_OR_ADDRESS,
         Parameter(
             name="REFERENCE", help="Its truth, a repeat, or the noisy input of RESULT."
         ),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
 from napari_blindspot.cli.guard import Exit, cancel_on_interrupt, guarded
-from napari_blindspot.cli.job import left_out
+from napari_blindspot.cli.job import PATH_OR_ADDRESS, left_out
 from napari_blindspot.cli.options import OUTPUT, REPORT
 from napari_blindspot.cli.show import EventView, fact_lines, json_line, plain_console
 from napari_blindspot.cli.usage import PROGRAM, usage_hint, usage_lines
+from napari_blindspot.location import Location
 from napari_blindspot.progress import run
 
 if TYPE_CHECKING:
@@ -39,9 +39,11 @@ app = App(
     version=_version,
 )
 
-_INPUT = "TIFF file, file-name pattern, zarr or OME-Zarr."
-Input = Annotated[Path, Parameter(name="INPUT", help=_INPUT)]
-OptionalInput = Annotated[Path | None, Parameter(name="INPUT", help=_INPUT)]
+_INPUT = "TIFF file, file-name pattern, zarr or OME-Zarr, also at s3:// or https://."
+Input = Annotated[Location, PATH_OR_ADDRESS, Parameter(name="INPUT", help=_INPUT)]
+OptionalInput = Annotated[
+    Location | None, PATH_OR_ADDRESS, Parameter(name="INPUT", help=_INPUT)
+]
 Json = Annotated[
     bool,
     Parameter(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari_blindspot.config import BudgetSettings
 from napari_blindspot.config.base import Settings, parse_settings
 from napari_blindspot.errors import InputError
+from napari_blindspot.location import Location, as_location
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,14 +43,14 @@ class JobFile:
     command
         The command that it is for.
     paths
-        Paths by name; a list where several were given.
+        Paths and addresses by name; a list where several were given.
     settings
         Settings by name, not checked yet.
     """
 
     name: str
     command: str
-    paths: Mapping[str, Path | list[Path]] = field(default_factory=dict)
+    paths: Mapping[str, Location | list[Location]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def parse(self, kind: type[S], options: Mapping[str, Any]) -> S:
@@ -141,11 +142,11 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _paths(file: str, name: str, value: Any) -> Path | list[Path]:
+def _paths(file: str, name: str, value: Any) -> Location | list[Location]:
     several = value if isinstance(value, list) else [value]
     if not several or not all(isinstance(one, str) and one for one in several):
         raise InputError(
             f"{file}: {name}={value!r} cannot be used: give a path as text."
         )
-    paths = [Path(one) for one in several]
+    paths = [as_location(one) for one in several]
     return paths if isinstance(value, list) else paths[0]

@@ -5,18 +5,22 @@ from __future__ import annotations
 import glob
 import os
 import re
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_blindspot.errors import InputError
+from napari_blindspot.io import remote
 from napari_blindspot.io.axes import resolve_axes
 from napari_blindspot.io.bioio_source import BIOIO_SUFFIXES, find_in_bioio
 from napari_blindspot.io.found import Found
 from napari_blindspot.io.imaris_source import IMARIS_SUFFIXES, find_in_imaris
 from napari_blindspot.io.lazy import FileSeries, LazyPixels
+from napari_blindspot.io.remote_pixels import readable
 from napari_blindspot.io.tiff_source import TIFF_SUFFIXES, find_in_tiff
 from napari_blindspot.io.zarr_source import find_in_zarr_folder, is_zarr_folder
+from napari_blindspot.location import Address, Location, as_location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,14 +30,14 @@ _WILD = re.compile(r"[*?\[]")
 
 
 def find_in_path(
-    path: str | Path, axes: str | None = None, scene: int | str | None = None
+    path: str | Location, axes: str | None = None, scene: int | str | None = None
 ) -> Found:
-    """Describe a file, a Zarr folder, or the files a pattern stands for.
+    """Describe a file, a Zarr folder or address, or the files a pattern stands for.
 
     Parameters
     ----------
     path
-        A path, or a pattern such as ``plane_*.tif``.
+        A path, a pattern such as ``plane_*.tif``, or an address.
     axes
         Axes given by the user; for several files they say what lies along the files.
     scene
@@ -43,13 +47,13 @@ def find_in_path(
     ------
     InputError
         If nothing is there, or it cannot be read.
+    RunError
+        If an address cannot be reached.
     """
-    text = os.path.expanduser(os.fspath(path))
-    if "://" in text:
-        raise InputError(
-            f"{text!r} is an address, not a path; download it first, or open it with "
-            f"zarr and pass the array."
-        )
+    where = as_location(path)
+    if isinstance(where, Address):
+        return _find_in_one(where, scene)
+    text = os.path.expanduser(os.fspath(where))
     if not os.path.exists(text) and _WILD.search(text):
         files = sorted(glob.glob(text, recursive=True), key=natural_key)
         if not files:
@@ -61,7 +65,7 @@ def find_in_path(
 
 
 def find_in_files(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Location],
     axes: str | None = None,
     scene: int | str | None = None,
 ) -> Found:
@@ -74,10 +78,10 @@ def find_in_files(
     """
     if not paths:
         raise InputError("the list of files is empty; give at least one path.")
-    files = [Path(os.path.expanduser(os.fspath(path))) for path in paths]
+    if len(paths) == 1:
+        return find_in_path(paths[0], axes, scene)
+    files = [_own_file(path) for path in paths]
     found = [_find_in_one(file, scene) for file in files]
-    if len(found) == 1:
-        return found[0]
     for other in found[1:]:
         _check_equal(found[0], other)
     letters, notes = _axes_with_files(found[0], axes, len(found))
@@ -106,7 +110,7 @@ def natural_key(text: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
 
 
-def stem(path: Path) -> str:
+def stem(path: Location) -> str:
     """Return the name of a file without its ending, ``.ome.tif`` being one ending."""
     known = (*TIFF_SUFFIXES, *VENDOR_SUFFIXES, ".zarr")
     name = path.name
@@ -114,27 +118,55 @@ def stem(path: Path) -> str:
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]
             return name[:-4] if name.lower().endswith(".ome") else name
-    return path.stem or name
+    return Path(name).stem or name
 
 
-def _find_in_one(path: Path, scene: int | str | None) -> Found:
+def _own_file(path: str | Location) -> Path:
+    where = as_location(path)
+    if isinstance(where, Address):
+        raise InputError(
+            f"{where} cannot be one of several files, which all lie on this machine; "
+            f"give one address."
+        )
+    return where.expanduser()
+
+
+def _find_in_one(path: Location, scene: int | str | None) -> Found:
     try:
+        if isinstance(path, Address):
+            return _find_at(path, scene)
         _check_readable(path)
         reader = _reader(path)
         if reader is find_in_bioio:
             return find_in_bioio(path, stem(path), scene)
-        if scene is not None:
-            raise InputError(
-                f"scene={scene!r} is about files that may hold several images "
-                f"({', '.join(BIOIO_SUFFIXES)}), but {path.name} is read as one; leave "
-                f"it out."
-            )
+        _check_no_scene(path, scene)
         return reader(path, stem(path))
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror or error}); check its permissions "
             f"and that its disk is still connected."
         ) from error
+
+
+def _find_at(address: Address, scene: int | str | None) -> Found:
+    """Describe the Zarr at an address."""
+    _check_no_scene(address, scene)
+    if not remote.holds_zarr(address):
+        raise InputError(
+            f"there is no Zarr at {address}; check the names of bucket and store, and "
+            f"download first what is no Zarr or OME-Zarr."
+        )
+    found = find_in_zarr_folder(address, stem(address))
+    return replace(found, pixels=readable(found.pixels, address))
+
+
+def _check_no_scene(path: Location, scene: int | str | None) -> None:
+    if scene is not None:
+        raise InputError(
+            f"scene={scene!r} is about files that may hold several images "
+            f"({', '.join(BIOIO_SUFFIXES)}), but {path.name} is read as one; leave it "
+            f"out."
+        )
 
 
 def _check_readable(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_blindspot.errors import InputError
@@ -12,16 +11,21 @@ from napari_blindspot.io.files import VENDOR_SUFFIXES, natural_key, stem
 from napari_blindspot.io.outputs import output_kind, uncertainty_path
 from napari_blindspot.io.tiff_source import TIFF_SUFFIXES
 from napari_blindspot.io.zarr_source import is_zarr_folder
+from napari_blindspot.location import Address, Location, as_location
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 _UNFINISHED = (".partial", ".replaced")
 
 
-def is_plain_folder(path: str | Path) -> bool:
+def is_plain_folder(path: str | Location) -> bool:
     """Return whether a path is a folder that is not one stack itself."""
-    path = Path(path).expanduser()
+    path = as_location(path)
+    if isinstance(path, Address):
+        return False
+    path = path.expanduser()
     return path.is_dir() and not is_zarr_folder(path)
 
 
@@ -41,7 +45,7 @@ def files_in(folder: str | Path, pattern: str | None = None) -> list[Path]:
     InputError
         If it is no folder, may not be read, or no file matches.
     """
-    folder = Path(folder).expanduser()
+    folder = _own(folder)
     if not is_plain_folder(folder):
         raise InputError(
             f"{str(folder)!r} is no folder of files; give the folder that holds the "
@@ -86,7 +90,7 @@ def outputs_in(
         If the folder is that of the files, is a file or one stack, the suffix is no
         known format, or two outputs would lie at the same place.
     """
-    folder = Path(folder).expanduser()
+    folder = _own(folder)
     _check_folder(folder, files[0].parent)
     outputs = [folder / f"{stem(file)}{suffix}" for file in files]
     output_kind(f"stack{suffix}")
@@ -112,7 +116,7 @@ def make_folder(folder: str | Path) -> Path:
     InputError
         If that is not possible.
     """
-    folder = Path(folder).expanduser()
+    folder = _own(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -121,6 +125,17 @@ def make_folder(folder: str | Path) -> Path:
             f"choose another place for the outputs."
         ) from error
     return folder
+
+
+def _own(given: str | Path) -> Path:
+    """Return the path of a folder, which lies on this machine."""
+    where = as_location(given)
+    if isinstance(where, Address):
+        raise InputError(
+            f"{str(where)!r} is an address, but folders of files lie on this machine; "
+            f"give a path, or denoise one store after the other."
+        )
+    return where.expanduser()
 
 
 def _matches(path: Path, pattern: str | None) -> bool:

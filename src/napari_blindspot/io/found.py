@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from napari_blindspot.location import Location
 
 UNKNOWN = "?"
 """The letter of a dimension that the source does not name."""
@@ -47,6 +47,6 @@ class Found:
     origin: tuple[float, ...] = ()
     channel_names: tuple[str, ...] = ()
     name: str = "stack"
-    path: Path | None = None
+    path: Location | None = None
     notes: tuple[str, ...] = ()
     settled: bool = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_blindspot.errors import BlindspotError, InputError, reason
+from napari_blindspot.errors import BlindspotError, SourceError, reason
 from napari_blindspot.stack import Shortcut
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ class LazyPixels:
         except (BlindspotError, MemoryError):
             raise
         except OSError as error:
-            raise InputError(
+            raise SourceError(
                 f"{self.label} could not be read at {self._words(box)} "
                 f"({error.strerror or reason(error)}); check its permissions and that "
                 f"its disk is still connected."
             ) from error
         except Exception as error:
-            raise InputError(
+            raise SourceError(
                 f"{self.label} could not be read at {self._words(box)} "
                 f"({reason(error)}); the file may be damaged or was changed meanwhile, "
                 f"so copy or export it anew."

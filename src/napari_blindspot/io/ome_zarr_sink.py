@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindspot.errors import InputError
+from napari_blindspot.io.in_place import begin_output
 from napari_blindspot.io.lazy import as_dask
 from napari_blindspot.io.ome_zarr_metadata import ome_attributes
-from napari_blindspot.io.outputs import PartialOutput, writing
+from napari_blindspot.io.outputs import writing
 from napari_blindspot.io.pyramid_order import PyramidOrder
+from napari_blindspot.io.remote import talking, zarr_store
+from napari_blindspot.io.remote_pixels import readable
 from napari_blindspot.io.shard_writer import ShardWriter
 from napari_blindspot.io.zarr_layout import Layout, plan_layout, plan_pyramid
 from napari_blindspot.normalize import restore_dtype
@@ -19,11 +24,11 @@ from napari_blindspot.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_blindspot.io.run_store import RunStore
+    from napari_blindspot.location import Location
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.stack import Stack
 
@@ -37,7 +42,7 @@ class OmeZarrSink:
     Parameters
     ----------
     out
-        The final path.
+        Where it lies in the end.
     stack
         The input whose metadata are carried over.
     dtype
@@ -59,7 +64,7 @@ class OmeZarrSink:
 
     def __init__(
         self,
-        out: Path,
+        out: Location,
         stack: Stack,
         dtype: np.dtype[Any],
         block: tuple[int, ...],
@@ -68,7 +73,7 @@ class OmeZarrSink:
         record: RunStore | None = None,
     ) -> None:
         self._stack, self._dtype = stack, dtype
-        self._name = f"{stack.name} {label}"
+        self._name, self._label = f"{stack.name} {label}", label
         base = plan_layout(stack.shape, block, dtype.itemsize)
         levels = plan_pyramid(stack.axes, base, stack.voxel_size, dtype.itemsize)
         self._layouts = [base, *(layout for layout, _ in levels)]
@@ -76,8 +81,9 @@ class OmeZarrSink:
         self._provenance = json.loads(json.dumps(dict(provenance), default=str))
         self._ranges = _Ranges(stack)
         self._bytes = stack.n_voxels * dtype.itemsize
-        self._partial = PartialOutput(out, keep=record is not None)
         self._record = record
+        with writing(out, self._bytes):
+            self._partial = begin_output(out, record)
         try:
             with writing(out, self._bytes):
                 self._group, arrays = self._create()
@@ -113,7 +119,7 @@ class OmeZarrSink:
         self.pyramid.wrote(region)
 
     def finish(self, cancel: CancelToken | None = None) -> Job[Any]:
-        """Complete the pyramid and rename the folder, see `Sink.finish`."""
+        """Complete the pyramid and the output, see `Sink.finish`."""
         made = 0
         with writing(self._partial.out, self._bytes):
             while shard := self.pyramid.take():
@@ -151,14 +157,19 @@ class OmeZarrSink:
         import zarr
 
         attributes = {"ome": self._attributes(), PROVENANCE: self._provenance}
-        group = zarr.open_group(str(self._partial.path), mode="a", zarr_format=3)
+        store = zarr_store(self._partial.path, "a")
+        group = zarr.open_group(store, mode="a", zarr_format=3)
         names = [axis.lower() for axis in self._stack.axes]
+        record, begun = self._record, f"begun-{self._label}"
+        is_begun = record is not None and begun in record.manifest
         arrays = [
-            _open_array(group, str(level), layout, self._dtype, names)
+            _open_array(group, str(level), layout, self._dtype, names, is_begun)
             for level, layout in enumerate(self._layouts)
         ]
         # Last, so that what is announced can be read.
         group.update_attributes(attributes)
+        if record is not None and not is_begun:
+            record.describe({begun: True})
         return group, arrays
 
     def _begin_pyramid(self, label: str) -> PyramidOrder:
@@ -174,10 +185,10 @@ class FinishedSink:
     Parameters
     ----------
     out
-        Its path.
+        Where it lies.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Location) -> None:
         self._out = out
 
     def write(self, region: tuple[slice, ...], block: NDArray[np.float32]) -> None:
@@ -246,8 +257,15 @@ def _open_array(
     layout: Layout,
     dtype: np.dtype[Any],
     names: list[str],
+    is_begun: bool,
 ) -> Any:
-    """Open an array that an earlier run made alike, or make it."""
+    """Open an array that an earlier run made alike, or make it.
+
+    Raises
+    ------
+    InputError
+        If the earlier run had begun to fill it, and it is gone or another one.
+    """
     from zarr.codecs import BloscCodec
 
     shards = layout.shard if layout.shard != layout.chunk else None
@@ -256,6 +274,12 @@ def _open_array(
         cut = (found.shape, found.chunks, found.shards, found.dtype)
         if cut == (layout.shape, layout.chunk, shards, dtype):
             return found
+    if is_begun:
+        raise InputError(
+            f"array {name} of {PurePath(str(group.store_path)).name} is gone or was "
+            f"changed, which the earlier run had begun to fill; begin anew with "
+            f"--overwrite (overwrite=True)."
+        )
     return group.create_array(
         name,
         shape=layout.shape,
@@ -269,7 +293,9 @@ def _open_array(
     )
 
 
-def _reopen(out: Path) -> Any:
+def _reopen(out: Location) -> Any:
     import zarr
 
-    return as_dask(zarr.open_array(str(out / "0"), mode="r"), out.name)
+    with talking(out):
+        array = zarr.open_array(zarr_store(out / "0", "r"), mode="r")
+    return as_dask(readable(array, out), out.name)

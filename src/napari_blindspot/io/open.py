@@ -18,6 +18,7 @@ from napari_blindspot.io.files import find_in_files, find_in_path
 from napari_blindspot.io.found import Found
 from napari_blindspot.io.region import parse_region
 from napari_blindspot.io.zarr_source import find_in_zarr, is_zarr
+from napari_blindspot.location import Address
 from napari_blindspot.stack import Stack
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def open_stack(
     ----------
     source
         A path of a TIFF file (plain, ImageJ, OME, BigTIFF, compressed, tiled,
-        pyramidal) or of a Zarr or OME-Zarr folder; a pattern such as
-        ``"plane_*.tif"`` or a list of paths of equal files; a numpy, dask or zarr
-        array, a zarr group, or any array-like with shape, dtype and ``[...]``; a
-        napari Image layer; a `Stack`.
+        pyramidal) or of a Zarr or OME-Zarr folder; the address of a Zarr, such as
+        ``"s3://bucket/name.ome.zarr"``; a pattern such as ``"plane_*.tif"`` or a list
+        of paths of equal files; a numpy, dask or zarr array, a zarr group, or any
+        array-like with shape, dtype and ``[...]``; a napari Image layer; a `Stack`.
     axes
         Letters out of TCZYX, one per dimension in the order of the *input*, e.g.
         ``"TYX"`` for a movie. Default: what the source says, else a guess that is
@@ -66,6 +67,8 @@ def open_stack(
     ------
     InputError
         If the source cannot be read or an argument does not fit it.
+    RunError
+        If an address cannot be reached.
     """
     stack = _open_whole(source, axes, voxel_size, scene)
     if channel is not None:
@@ -87,7 +90,7 @@ def _open_whole(
 
 
 def _find(source: Any, axes: str | None, scene: int | str | None) -> Found:
-    if isinstance(source, (str, Path)):
+    if isinstance(source, (str, Path, Address)):
         return find_in_path(source, axes, scene)
     if _is_path_list(source):
         return find_in_files(source, axes, scene)
@@ -110,7 +113,7 @@ def _find(source: Any, axes: str | None, scene: int | str | None) -> Found:
 
 def _is_path_list(source: object) -> bool:
     return isinstance(source, (list, tuple)) and all(
-        isinstance(item, (str, Path)) for item in source
+        isinstance(item, (str, Path, Address)) for item in source
     )
 
 

@@ -1,17 +1,29 @@
-"""Outputs on disk: refusals before the work, the partial name, the last rename."""
+"""Outputs: refusals before the work, the partial name, the last rename.
+
+An object store cannot rename: what is written to an address has its final name from the
+start, and counts as partial as long as the record of its run lies in it.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from napari_blindspot.errors import InputError, OutputExistsError, RunError
+from napari_blindspot.errors import (
+    BlindspotError,
+    InputError,
+    OutputExistsError,
+    RunError,
+)
+from napari_blindspot.io import remote
 from napari_blindspot.io.zarr_source import is_zarr_folder
+from napari_blindspot.location import Address, Location, as_location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +32,13 @@ if TYPE_CHECKING:
 
 ZARR_SUFFIXES = (".ome.zarr", ".zarr")
 TIFF_OUT_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
+_READ_ONLY = ("http", "https")
+_WILD = re.compile(r"[*?\[\]]")
+
+L = TypeVar("L", Path, Address, Path | Address)
 
 
-def output_kind(out: str | Path) -> str:
+def output_kind(out: str | Location) -> str:
     """Return ``"zarr"`` or ``"tiff"`` for the name of an output.
 
     Raises
@@ -30,7 +46,7 @@ def output_kind(out: str | Path) -> str:
     InputError
         If the name ends in something else.
     """
-    name = Path(out).name.lower()
+    name = as_location(out).name.lower()
     if name.endswith(ZARR_SUFFIXES) and not name.startswith(ZARR_SUFFIXES):
         return "zarr"
     if name.endswith(TIFF_OUT_SUFFIXES) and not name.startswith(TIFF_OUT_SUFFIXES):
@@ -41,7 +57,7 @@ def output_kind(out: str | Path) -> str:
     )
 
 
-def uncertainty_path(out: Path) -> Path:
+def uncertainty_path(out: L) -> L:
     """Return where the uncertainty belonging to an output lies.
 
     ``a.ome.zarr`` and ``a.tif`` both give ``a.uncertainty.ome.zarr``, beside them.
@@ -53,21 +69,23 @@ def uncertainty_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.uncertainty.ome.zarr")
 
 
-def partial_path(out: Path) -> Path:
+def partial_path(out: L) -> L:
     """Return the name under which an output is written until it is complete."""
+    if isinstance(out, Address):
+        return out
     return out.with_name(f"{out.name}.partial")
 
 
-def record_path(out: Path) -> Path:
+def record_path(out: L) -> L:
     """Return where a run writes down what is done of an output."""
     partial = partial_path(out)
-    if output_kind(out) == "zarr":
-        return partial / "run"
+    if isinstance(partial, Address) or output_kind(out) == "zarr":
+        return partial / remote.RUN
     return partial.with_name(f"{partial.name}.run")
 
 
 def check_output(
-    out: str | Path | None, stack: Stack, overwrite: bool, *, resume: bool = False
+    out: str | Location | None, stack: Stack, overwrite: bool, *, resume: bool = False
 ) -> None:
     """Refuse an output that cannot be written, before any work is done.
 
@@ -85,16 +103,21 @@ def check_output(
     Raises
     ------
     InputError
-        If the format is not known, the folder is missing or not writable, or output
-        and input lie inside each other.
+        If the format is not known, the folder is missing or not writable, output and
+        input lie inside each other, or an address is given that cannot be written.
     OutputExistsError
         If the output or its partial exists and `overwrite` is False.
     RunError
-        If an uncompressed output cannot fit on the disk.
+        If an uncompressed output cannot fit on the disk, or an address cannot be
+        reached.
     """
     if out is None:
         return
-    kind, path = output_kind(out), Path(out).expanduser()
+    kind, path = output_kind(out), as_location(out)
+    if isinstance(path, Address):
+        _check_address(path, kind, stack, overwrite, resume)
+        return
+    path = path.expanduser()
     _check_apart(path, stack)
     _check_folder(path)
     partial = partial_path(path)
@@ -102,6 +125,8 @@ def check_output(
         _check_replaceable(path, kind, overwrite)
     if os.path.lexists(partial) and not resume:
         _check_replaceable(partial, kind, overwrite)
+    elif has_record(path) and not (resume or overwrite):  # it ended in training
+        raise _left_early(record_path(path))
     if kind == "tiff" and not os.path.lexists(partial):
         check_space(path, stack.n_voxels * min(4, stack.dtype.itemsize))
 
@@ -162,6 +187,35 @@ class PartialOutput:
         remove(self.path)
 
 
+def is_there(out: Location) -> bool:
+    """Whether there is anything of this name."""
+    if isinstance(out, Address):
+        return remote.holds_anything(out)
+    return out.exists()
+
+
+def is_begun(out: Location) -> bool:
+    """Whether an output was begun and is not complete."""
+    if isinstance(out, Address):
+        return remote.holds_run(out)
+    return os.path.lexists(partial_path(out))
+
+
+def has_record(out: Location) -> bool:
+    """Whether a run has left its record of an output."""
+    if isinstance(out, Address):
+        return remote.holds_run(out)
+    return record_path(out).is_dir()
+
+
+def remove_begun(out: Location) -> None:
+    """Remove what was begun of an output; one that is complete stays."""
+    if not isinstance(out, Address):
+        remove(partial_path(out))
+    elif remote.holds_run(out):
+        remote.remove_store(out)
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link or a folder, if it is there."""
     if path.is_symlink() or not path.is_dir():
@@ -171,7 +225,7 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def writing(path: Path, needed: int) -> Iterator[None]:
+def writing(path: Location, needed: int) -> Iterator[None]:
     """Turn an OSError while writing `path` into one sentence.
 
     Raises
@@ -179,8 +233,14 @@ def writing(path: Path, needed: int) -> Iterator[None]:
     RunError
         Saying that the disk is full, with bytes needed and free, or what else failed.
     """
+    if isinstance(path, Address):
+        with remote.talking(path, "written"):
+            yield
+        return
     try:
         yield
+    except BlindspotError:  # some are errors of the system, too
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = shutil.disk_usage(path.parent).free
@@ -196,9 +256,45 @@ def writing(path: Path, needed: int) -> Iterator[None]:
         ) from error
 
 
+def _check_address(
+    out: Address, kind: str, stack: Stack, overwrite: bool, resume: bool
+) -> None:
+    """Refuse what cannot be written to an address, as `check_output`."""
+    if kind == "tiff":
+        raise InputError(
+            f"output {str(out)!r} is a TIFF, which is filled piece by piece as no "
+            f"object store can; give a name that ends in .ome.zarr, or a path."
+        )
+    if out.scheme in _READ_ONLY:
+        raise InputError(
+            f"output {str(out)!r} lies on a web server, which is only read from; give "
+            f"a path, or an address such as s3://bucket/name.ome.zarr."
+        )
+    if _WILD.search(out.url):  # drivers remove whatever matches
+        raise InputError(
+            f"output {str(out)!r} has one of * ? [ ] in it, which stand for several "
+            f"names in a cloud store; choose a name without."
+        )
+    source = stack.path
+    if isinstance(source, Address) and (out.is_inside(source) or source.is_inside(out)):
+        raise InputError(
+            f"output {str(out)!r} is the input {source}, lies inside it, or holds it; "
+            f"choose a name beside the input."
+        )
+    begun = remote.holds_run(out)
+    if begun and not (overwrite or resume):
+        raise _left_early(out)
+    if begun or not remote.holds_anything(out):
+        return
+    if not overwrite:
+        raise _exists_already(out)
+    if not remote.holds_zarr(out):
+        raise _not_ours(out, kind)
+
+
 def _check_apart(out: Path, stack: Stack) -> None:
     """Refuse an output that is the input, lies inside it, or holds it."""
-    if stack.path is None:
+    if not isinstance(stack.path, Path):
         return
     target, source = out.resolve(), stack.path.resolve()
     if target == source or fnmatchcase(str(target), str(source)):
@@ -230,22 +326,36 @@ def _check_folder(out: Path) -> None:
 
 def _check_replaceable(existing: Path, kind: str, overwrite: bool) -> None:
     if not overwrite and existing.suffix == ".partial":
-        raise OutputExistsError(
-            f"{str(existing)!r} was left by a run that ended early; go on with it by "
-            f"--resume (resume=True), or begin anew with --overwrite (overwrite=True)."
-        )
+        raise _left_early(existing)
     if not overwrite:
-        raise OutputExistsError(
-            f"output {str(existing)!r} exists already; choose another name, or "
-            f"replace it with --overwrite (overwrite=True)."
-        )
-    ours = is_zarr_folder(existing) if kind == "zarr" else existing.is_file()
+        raise _exists_already(existing)
+    ours = existing.is_file()
+    if kind == "zarr":  # of a run that ended in training there is the record alone
+        ours = is_zarr_folder(existing) or is_zarr_folder(existing / "run")
     empty = kind == "zarr" and existing.is_dir() and not any(existing.iterdir())
     if not (ours or empty or existing.is_symlink()):
-        raise InputError(
-            f"output {str(existing)!r} exists and is no {kind.upper()} output, so it "
-            f"is not replaced; choose another name or remove it yourself."
-        )
+        raise _not_ours(existing, kind)
+
+
+def _left_early(existing: Location) -> OutputExistsError:
+    return OutputExistsError(
+        f"{str(existing)!r} was left by a run that ended early; go on with it by "
+        f"--resume (resume=True), or begin anew with --overwrite (overwrite=True)."
+    )
+
+
+def _exists_already(existing: Location) -> OutputExistsError:
+    return OutputExistsError(
+        f"output {str(existing)!r} exists already; choose another name, or replace it "
+        f"with --overwrite (overwrite=True)."
+    )
+
+
+def _not_ours(existing: Location, kind: str) -> InputError:
+    return InputError(
+        f"output {str(existing)!r} exists and is no {kind.upper()} output, so it is "
+        f"not replaced; choose another name or remove it yourself."
+    )
 
 
 def _size(n_bytes: int) -> str:

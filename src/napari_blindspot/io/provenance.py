@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from napari_blindspot.io.remote import holds_zarr, talking, zarr_store
 from napari_blindspot.io.tiff_source import TIFF_SUFFIXES
+from napari_blindspot.location import Address, Location, as_location
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
-def read_provenance(path: str | Path) -> dict[str, Any] | None:
+def read_provenance(path: str | Location) -> dict[str, Any] | None:
     """Return the provenance inside an OME-Zarr or OME-TIFF that we wrote.
 
     Parameters
     ----------
     path
-        A file or folder that `open_stack` opens.
+        A file, a folder or an address that `open_stack` opens.
 
     Returns
     -------
     dict or None
         None where the file was not written by napari-blindspot.
     """
-    path = Path(path)
+    path = as_location(path)
+    if isinstance(path, Address):
+        return _from_zarr(path) if holds_zarr(path) else None
     if path.is_dir():
         return _from_zarr(path)
     if path.is_file() and path.name.lower().endswith(TIFF_SUFFIXES):
@@ -30,12 +36,13 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     return None
 
 
-def _from_zarr(path: Path) -> dict[str, Any] | None:
+def _from_zarr(path: Location) -> dict[str, Any] | None:
     import zarr
 
     from napari_blindspot.io.ome_zarr_sink import PROVENANCE
 
-    facts = zarr.open(path, mode="r").attrs.get(PROVENANCE)
+    with talking(path, "read"):
+        facts = zarr.open(zarr_store(path, "r"), mode="r").attrs.get(PROVENANCE)
     return dict(facts) if isinstance(facts, dict) else None
 
 

@@ -33,7 +33,9 @@ def shrink(values: NDArray[Any], factor: Sequence[int]) -> NDArray[Any]:
     # float32 cannot hold the sums of wide integers.
     wide = np.float64 if values.dtype.itemsize > 2 else np.float32
     wide = np.float32 if values.dtype == np.float32 else wide
-    known = ~np.isnan(values) if values.dtype.kind == "f" else np.True_
+    known: NDArray[np.bool_] = np.ones((), np.bool_)
+    if values.dtype.kind == "f":
+        known = ~np.isnan(values)
     if known.all():
         total = _summed(values.astype(wide, copy=False), factor)
         sizes = _box_sizes(values.shape, factor)
@@ -61,7 +63,7 @@ def _summed(values: NDArray[Any], factor: Sequence[int]) -> NDArray[Any]:
         if step == 1:
             continue
         moved = np.moveaxis(values, axis, 0)
-        total = moved[::step].copy()
+        total = moved[::step].copy(order="K")
         for first in range(1, step):
             part = moved[first::step]
             total[: len(part)] += part

@@ -18,11 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_blindspot.errors import InputError
+from napari_blindspot.io.remote import holds_anything, zarr_store
+from napari_blindspot.location import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from napari_blindspot.location import Location
 
 FORMAT = 1
 """Of what is written down; another one is not resumed."""
@@ -36,19 +40,23 @@ class RunStore:
     Parameters
     ----------
     location
-        Folder or address of the group; made if it is not there.
+        Of the group, which is made if it is not there.
 
     Raises
     ------
     InputError
-        If what is there was written by another version of the format.
+        If what is there was written by another version of the format, or is damaged.
     """
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: Location) -> None:
         import zarr
 
-        self.location = str(location)
-        self._group = zarr.open_group(self.location, mode="a", zarr_format=3)
+        self.location = location
+        store = zarr_store(location, "a")
+        try:
+            self._group = zarr.open_group(store, mode="a", zarr_format=3)
+        except ValueError as error:  # no JSON
+            raise damaged(location) from error
         if not self._group.attrs:
             self._group.update_attributes({"format": FORMAT, _MANIFEST: {}})
         if self._group.attrs.get("format") != FORMAT:
@@ -106,6 +114,8 @@ class RunStore:
         """Return whether anything stands in a ledger."""
         if name not in self._group:
             return False
+        if isinstance(self.location, Address):  # where every row is a question
+            return holds_anything(self.location / name / "c")
         found: Any = self._group[name]
         return next(Ledger(found).rows(), None) is not None
 
@@ -140,7 +150,8 @@ class RunStore:
                 fill_value=np.nan,
                 compressors=None,
                 overwrite=True,
-            )
+            ),
+            is_new=True,
         )
 
 
@@ -155,33 +166,57 @@ class Ledger:
     array
         (entries, length) float64, one chunk per row; the first number of a row that is
         there is finite.
+    is_new
+        Whether nothing stands in it, so that nobody need look.
     """
 
-    def __init__(self, array: Any) -> None:
-        self._array = array
+    def __init__(self, array: Any, *, is_new: bool = False) -> None:
+        self._array, self._is_new = array, is_new
 
     def __len__(self) -> int:
         return int(self._array.shape[0])
 
     def mark(self, entry: int, row: Sequence[float] | NDArray[np.float64]) -> None:
         """Write down that a piece of work is done."""
+        self._is_new = False
         self._array[entry] = np.asarray(row, np.float64)
 
     def rows(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Return what is done, in order of its number."""
+        if self._is_new:
+            return
         step = 4096
         for start in range(0, len(self), step):
-            rows = np.asarray(self._array[start : start + step])
+            rows = self._rows(start, min(start + step, len(self)))
             for offset in np.flatnonzero(np.isfinite(rows[:, 0])):
                 yield start + int(offset), rows[offset]
 
+    def _rows(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Read rows; one that a power failure has cut short is not there."""
+        try:
+            return np.asarray(self._array[start:stop], np.float64)
+        except ValueError:
+            if stop - start == 1:
+                return np.full((1, self._array.shape[1]), np.nan)
+        middle = (start + stop) // 2
+        return np.concatenate([self._rows(start, middle), self._rows(middle, stop)])
 
-def read_manifest(location: str | Path) -> dict[str, Any]:
+
+def damaged(location: Location) -> InputError:
+    """Return the error of a record that cannot be read."""
+    return InputError(
+        f"{location}, the record of an earlier run, is damaged, so there is nothing to "
+        f"go on with; begin anew with --overwrite (overwrite=True)."
+    )
+
+
+def read_manifest(location: Location) -> dict[str, Any]:
     """Return the manifest as it stands at this moment, empty if there is none."""
     import zarr
 
     try:
-        group = zarr.open_group(str(location), mode="r", zarr_format=3)
+        store = zarr_store(location, "r")
+        group = zarr.open_group(store, mode="r", zarr_format=3)
     except FileNotFoundError:
         return {}
     return dict(group.attrs.get(_MANIFEST, {}))  # type: ignore[arg-type]

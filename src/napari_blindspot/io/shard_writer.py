@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_blindspot.io.pyramid import before, shrink
+from napari_blindspot.io.remote import zarr_store
 from napari_blindspot.io.run_store import settle
 from napari_blindspot.io.sinks import check_block
 from napari_blindspot.io.zarr_layout import Layout
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from napari_blindspot.location import Location
 
 
 class ShardWriter:
@@ -76,19 +79,20 @@ class ShardWriter:
             settle(self._arrays[level], region)
 
 
-def open_shards(location: str) -> ShardWriter:
+def open_shards(location: Location) -> ShardWriter:
     """Return a writer of an image whose arrays another process has made.
 
     Parameters
     ----------
     location
-        Folder or address of its group.
+        Of its group.
     """
     import zarr
 
-    group: Any = zarr.open_group(location, mode="r+", zarr_format=3)
-    levels = sorted((name for name in group.array_keys() if name.isdigit()), key=int)
-    return ShardWriter([group[name] for name in levels], durable=True)
+    store = zarr_store(location, "r+")
+    group: Any = zarr.open_group(store, mode="r+", zarr_format=3)
+    levels = group.attrs["ome"]["multiscales"][0]["datasets"]
+    return ShardWriter([group[level["path"]] for level in levels], durable=True)
 
 
 def _layout_of(array: Any) -> Layout:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_blindspot.io.outputs import check_output, output_kind
+from napari_blindspot.location import as_location
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.io.run_store import RunStore
+    from napari_blindspot.location import Location
     from napari_blindspot.progress import CancelToken, Job
     from napari_blindspot.stack import Stack
 
@@ -74,7 +76,7 @@ class Sink(Protocol):
 
 
 def open_sink(
-    out: str | Path | None,
+    out: str | Location | None,
     stack: Stack,
     dtype: np.dtype[Any],
     block: tuple[int, ...],
@@ -90,7 +92,7 @@ def open_sink(
     ----------
     out
         ``.ome.zarr`` or ``.zarr`` (OME-Zarr 0.5), ``.tif(f)`` or ``.ome.tif(f)``
-        (OME-TIFF); None collects the result in memory.
+        (OME-TIFF); None collects the result in memory. At an address OME-Zarr alone.
     stack
         The input: its axes, voxel size, position and names are carried over.
     dtype
@@ -101,7 +103,8 @@ def open_sink(
     provenance
         What is written into the output about its making; JSON values.
     overwrite
-        Whether an existing output may be replaced, which happens at the very end.
+        Whether an existing output may be replaced, which happens at the very end, or
+        at an address now.
     label
         Added to the name of the image.
     record
@@ -122,8 +125,10 @@ def open_sink(
         from napari_blindspot.io.array_sink import ArraySink
 
         return ArraySink(stack.shape, dtype)
-    path = Path(out).expanduser()
-    if output_kind(path) == "tiff":
+    path = as_location(out)
+    if isinstance(path, Path):
+        path = path.expanduser()
+    if isinstance(path, Path) and output_kind(path) == "tiff":
         from napari_blindspot.io.tiff_sink import TiffSink
 
         return TiffSink(path, stack, dtype, provenance, label, record)
@@ -132,7 +137,7 @@ def open_sink(
     return OmeZarrSink(path, stack, dtype, block, provenance, label, record)
 
 
-def finished_sink(out: Path) -> Sink:
+def finished_sink(out: Location) -> Sink:
     """Return the sink of an OME-Zarr that an earlier run has completed already."""
     from napari_blindspot.io.ome_zarr_sink import FinishedSink
 

@@ -144,13 +144,15 @@ class TiffSink:
     def _laid_out(self, metadata: dict[str, Any]) -> int:
         """Return where the pixels start, in the file of an earlier run or a new one."""
         facts = self._record.manifest.get(_LAID_OUT) if self._record else None
-        if facts and self._partial.path.is_file():
+        if facts:
+            _check_whole(self._partial.path, facts["bytes"])
             return int(facts["offset"])
         check_space(self._partial.out, self._bytes)
         remove(self._partial.path)
         offset = self._lay_out(metadata)
         if self._record is not None:
-            self._record.describe({_LAID_OUT: {"offset": offset}})
+            size = self._partial.path.stat().st_size
+            self._record.describe({_LAID_OUT: {"offset": offset, "bytes": size}})
         return offset
 
     def _lay_out(self, metadata: dict[str, Any]) -> int:
@@ -170,6 +172,15 @@ class TiffSink:
             **({"kind": "ome"} if newer else {"ome": True}),
         )
         return int(place[0])
+
+
+def _check_whole(path: Path, size: int) -> None:
+    """Refuse to go on with a file that has lost what an earlier run wrote into it."""
+    if not path.is_file() or path.stat().st_size < size:
+        raise InputError(
+            f"{path.name} is gone or cut short, which the earlier run had begun to "
+            f"fill; begin anew with --overwrite (overwrite=True)."
+        )
 
 
 def _contiguous_runs(

@@ -6,17 +6,16 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_blindspot.errors import InputError, reason
+from napari_blindspot.errors import BlindspotError, InputError, reason
 from napari_blindspot.io.axes import letter
 from napari_blindspot.io.found import UNKNOWN, Found
+from napari_blindspot.io.remote import MARKERS, talking, zarr_store
 from napari_blindspot.io.units import length_um, time_s
 from napari_blindspot.io.zarr_pixels import ZarrPixels
+from napari_blindspot.location import Location, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-MARKERS = ("zarr.json", ".zarray", ".zgroup")
-"""A folder with one of these files is a Zarr store."""
 
 
 def is_zarr_folder(path: Path) -> bool:
@@ -24,18 +23,23 @@ def is_zarr_folder(path: Path) -> bool:
     return any((path / marker).is_file() for marker in MARKERS)
 
 
-def find_in_zarr_folder(path: Path, name: str) -> Found:
-    """Describe the Zarr array or OME-Zarr image in a folder.
+def find_in_zarr_folder(path: Location, name: str) -> Found:
+    """Describe the Zarr array or OME-Zarr image in a folder or at an address.
 
     Raises
     ------
     InputError
         If the metadata cannot be read or no image is found.
+    RunError
+        If an address cannot be reached.
     """
     import zarr
 
     try:
-        node = zarr.open(str(path), mode="r")
+        with talking(path, "read"):
+            node = zarr.open(zarr_store(path, "r"), mode="r")
+    except BlindspotError:
+        raise
     except Exception as error:  # what is wrong in a document breaks in any way
         raise _refused(path.name, error) from error
     return find_in_zarr(node, name, path)
@@ -50,7 +54,7 @@ def is_zarr(source: object) -> bool:
     )
 
 
-def find_in_zarr(node: Any, name: str = "", path: Path | None = None) -> Found:
+def find_in_zarr(node: Any, name: str = "", path: Location | None = None) -> Found:
     """Describe an open zarr array or group.
 
     Raises
@@ -62,8 +66,9 @@ def find_in_zarr(node: Any, name: str = "", path: Path | None = None) -> Found:
     name = name or (path.name.removesuffix(".zarr") if path else "stack")
     name = name.removesuffix(".ome")
     try:
-        return _find(node, name, path)
-    except InputError:
+        with talking(path, "read"):
+            return _find(node, name, path)
+    except BlindspotError:
         raise
     except Exception as error:  # what is wrong in a document breaks in any way
         raise _refused(path.name if path else name, error) from error
@@ -79,10 +84,11 @@ def _refused(name: str, error: Exception) -> InputError:
         )
     elif isinstance(error, OSError):
         advice = "check its permissions and that its disk is still connected"
-    return InputError(f"{name} cannot be read as Zarr ({reason(error)}); {advice}.")
+    said = without_secrets(reason(error))
+    return InputError(f"{name} cannot be read as Zarr ({said}); {advice}.")
 
 
-def _find(node: Any, name: str, path: Path | None) -> Found:
+def _find(node: Any, name: str, path: Location | None) -> Found:
     if type(node).__name__ == "Array":
         axes = _dimension_axes(node)
         return Found(ZarrPixels(node), axes=axes, name=name, path=path)
@@ -95,7 +101,7 @@ def _find(node: Any, name: str, path: Path | None) -> Found:
     return _only_array(node, name, path)
 
 
-def _only_array(group: Any, name: str, path: Path | None) -> Found:
+def _only_array(group: Any, name: str, path: Location | None) -> Found:
     names = sorted(group.array_keys())
     if len(names) != 1:
         inside = sorted(group.group_keys())
@@ -113,7 +119,7 @@ def _from_multiscales(
     group: Any,
     ome: Mapping[str, Any],
     name: str,
-    path: Path | None,
+    path: Location | None,
 ) -> Found:
     """Describe level 0 of the first image."""
     image = ome["multiscales"][0]

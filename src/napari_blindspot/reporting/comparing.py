@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.config import CompareSettings, parse_settings
 from napari_blindspot.io import open_stack, read_provenance
+from napari_blindspot.location import Address
 from napari_blindspot.progress import CancelToken, Job, Progress, run
 from napari_blindspot.quality import Comparison, compare_stacks
 
@@ -118,7 +119,7 @@ def _made_from(result: Any, reference: Stack) -> bool:
     """Whether the provenance of a result names the reference as its source."""
     if _is_result(result):
         provenance = result.provenance
-    elif isinstance(result, (str, Path)):
+    elif isinstance(result, (str, Path, Address)):
         provenance = read_provenance(result)
     else:
         return False

@@ -16,6 +16,7 @@ from napari_blindspot.config.job_file import SUFFIXES
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import read_provenance
 from napari_blindspot.io.new_file import check_new_file, write_new_file
+from napari_blindspot.location import Location, as_location
 from napari_blindspot.model_file import read_header
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class _Made:
     notes: tuple[str, ...] = ()
 
 
-def write_job(path: str | Path, job: str | Path, *, overwrite: bool = False) -> Path:
+def write_job(
+    path: str | Location, job: str | Path, *, overwrite: bool = False
+) -> Path:
     """Write the job file that makes a result, or a model file, once more.
 
     Parameters
@@ -76,7 +79,7 @@ def write_job(path: str | Path, job: str | Path, *, overwrite: bool = False) -> 
     return file
 
 
-def job_text(path: str | Path) -> str:
+def job_text(path: str | Location) -> str:
     """Return the job file that makes a result, or a model file, once more.
 
     Settings that have their default are left out. Paths are names without folders:
@@ -89,9 +92,11 @@ def job_text(path: str | Path) -> str:
     """
     import yaml
 
-    path = Path(path)
-    is_model = path.suffix.lower() == ".safetensors"
-    made = _made_model(path) if is_model else _made_result(path)
+    path = as_location(path)
+    if isinstance(path, Path) and path.suffix.lower() == ".safetensors":
+        made = _made_model(path)
+    else:
+        made = _made_result(path)
     usual = _KINDS[made.command]().model_dump(mode="json")
     changed = {
         name: value
@@ -111,7 +116,7 @@ def job_text(path: str | Path) -> str:
     return "".join(f"# {note}\n" for note in notes) + text
 
 
-def _made_result(path: Path) -> _Made:
+def _made_result(path: Location) -> _Made:
     facts = read_provenance(path)
     if facts is None or not isinstance(facts.get("settings"), dict):
         raise InputError(

@@ -13,8 +13,9 @@ shard is there whole or not at all, and equal whoever writes it.
 from __future__ import annotations
 
 import time
+from asyncio import CancelledError
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_blindspot.config import PredictSettings
-from napari_blindspot.errors import BlindspotError, InputError, RunError
+from napari_blindspot.errors import BlindspotError, InputError, RunError, reason
 from napari_blindspot.io.outputs import output_kind
+from napari_blindspot.location import Address, Location, absolute
 from napari_blindspot.progress import CancelToken, Job, Progress
 from napari_blindspot.streaming.blocks import regions_of
 from napari_blindspot.streaming.record import MODEL
@@ -46,23 +48,24 @@ if TYPE_CHECKING:
     from napari_blindspot.streaming.record import RunRecord
 
 _RETRIES = 3
-_AHEAD = 2  # blocks in flight per thread of the cluster: one at work, one waiting
+_AHEAD = 4  # blocks in flight per thread of the cluster: one at work, others at hand
 _LOOK_S = 0.2
+_COUNT_S = 1.0  # the threads of a cluster are counted anew after this time
 _PATIENCE_S = 120.0
 
 Task = int | tuple[str, int, tuple[int, ...]]
 """A block, or a shard of a smaller level: label, level, index."""
 
 
-def check_shared(source: Any, out: Path | None) -> None:
+def check_shared(source: Any, out: Location | None) -> None:
     """Refuse what workers could not read or write by themselves.
 
     Raises
     ------
     InputError
-        If the source is no path, or the output is no OME-Zarr.
+        If the source is neither path nor address, or the output is no OME-Zarr.
     """
-    if not isinstance(source, (str, Path)):
+    if not isinstance(source, (str, Path, Address)):
         raise InputError(
             f"a run on several processes reads the stack in each of them, so it needs "
             f"its path, but got a {type(source).__name__}; save it first, e.g. as "
@@ -78,7 +81,7 @@ def check_shared(source: Any, out: Path | None) -> None:
 
 def share_out(
     client: Any,
-    source: str | Path,
+    source: str | Location,
     settings: PredictSettings,
     model: Model,
     record: RunRecord,
@@ -94,7 +97,7 @@ def share_out(
     client
         A `distributed.Client`.
     source
-        Path of the stack, as every worker can open it.
+        Path or address of the stack, as every worker can open it.
     settings
         How it is opened and denoised.
     model
@@ -124,11 +127,12 @@ def share_out(
     """
     record.keep_model(MODEL, model)
     seen = Seen()
-    seen.blocks.update(outputs.restore(plan, series))
+    for block, facts in outputs.restore(plan, series):
+        seen.add(block, facts)
     share = Share(
-        str(Path(source).expanduser().resolve()),
+        absolute(source),
         settings.model_dump_json(include=set(PredictSettings.model_fields)),
-        str(record.out.resolve()),
+        absolute(record.out),
         record.run,
         outputs.samples,
     )
@@ -151,9 +155,9 @@ def share_out(
                     index, tile = plan.place(task)
                     regions = regions_of(series[index], tile)
                     rows = np.array(result).reshape(len(regions), -1)
-                    facts = tuple(map(BlockFacts.from_row, rows))
-                    seen.add(task, facts)
-                    outputs.note(regions, facts)
+                    known = tuple(map(BlockFacts.from_row, rows))
+                    seen.add(task, known)
+                    outputs.note(regions, known)
                     crew.submit_shards(sinks)
                 yield Progress("predict", len(seen.blocks), len(plan), "blocks")
     finally:
@@ -168,6 +172,7 @@ class _Crew:
         self._client, self._share = client, share
         self._tasks: dict[Any, Task] = {}  # futures and what they do
         self._done: SimpleQueue[Any] = SimpleQueue()
+        self._threads, self._counted = 0, -_COUNT_S
 
     @property
     def busy(self) -> bool:
@@ -177,8 +182,12 @@ class _Crew:
     @property
     def has_room(self) -> bool:
         """Whether another block may be handed out: a bounded number is in flight."""
-        threads = sum(self._client.nthreads().values())
-        return bool(len(self._tasks) < max(1, _AHEAD * threads))
+        now = time.monotonic()
+        if now - self._counted >= _COUNT_S:  # asking takes as long as a small block
+            with _answering():
+                self._threads = sum(self._client.nthreads().values())
+            self._counted = now
+        return bool(len(self._tasks) < max(1, _AHEAD * self._threads))
 
     def submit(self, block: int) -> None:
         """Hand out a block."""
@@ -198,16 +207,19 @@ class _Crew:
         RunError
             If something failed.
         """
-        for future in self._next_done():
-            task = self._tasks.pop(future)
+        futures = self._next_done()
+        for future in futures:
             if future.status == "error":
-                raise _failed(task, future.exception())
+                raise _failed(self._tasks[future], future.exception())
             if future.status != "finished":  # lost, e.g. with its scheduler
                 raise RunError(
-                    f"the scheduler lost {_named(task)} ({future.status}); check that "
-                    f"it still runs."
+                    f"the scheduler lost {_named(self._tasks[future])} "
+                    f"({future.status}); check that it still runs."
                 )
-            yield task, future.result()
+        with _answering():
+            results = self._client.gather(futures)  # of all in one question
+        for future, result in zip(futures, results, strict=True):
+            yield self._tasks.pop(future), result
 
     def _next_done(self) -> list[Any]:
         """Return what was finished, waiting a moment if there is nothing yet."""
@@ -252,6 +264,20 @@ class _Crew:
         )
         self._tasks[future] = task
         future.add_done_callback(self._done.put)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn what is raised where a scheduler is gone into one sentence."""
+    try:
+        yield
+    except (BlindspotError, KeyboardInterrupt):
+        raise
+    except (Exception, CancelledError) as error:
+        raise RunError(
+            f"what the workers do could not be asked for ({reason(error)}); check that "
+            f"the scheduler still runs."
+        ) from error
 
 
 def _named(task: Task) -> str:

@@ -58,6 +58,21 @@ def crew_of(settings: PredictSettings, client: Any = None) -> Iterator[Any]:
         yield None
 
 
+def check_crew(settings: PredictSettings, client: Any = None) -> None:
+    """Find out before the work whether there will be workers.
+
+    Raises
+    ------
+    InputError, RunError
+        As `crew_of`.
+    """
+    if client is None and settings.workers is not None:
+        _distributed()
+        return
+    with crew_of(settings, client):
+        pass
+
+
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
     distributed = _distributed()

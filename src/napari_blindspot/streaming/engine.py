@@ -77,18 +77,17 @@ class Outputs:
 
     def restore(
         self, plan: StreamPlan, series: Sequence[Series]
-    ) -> dict[int, tuple[BlockFacts, ...]]:
-        """Return the facts of the blocks that are done, and tell the sinks of them."""
-        done: dict[int, tuple[BlockFacts, ...]] = {}
+    ) -> Iterator[tuple[int, tuple[BlockFacts, ...]]]:
+        """Yield the facts of the blocks that are done, and tell the sinks of them."""
         if self.ledger is None:
-            return done
+            return
         for block, row in self.ledger.rows():
             index, tile = plan.place(block)
             regions = regions_of(series[index], tile)
             parts = row.reshape(len(regions), -1)
-            done[block] = tuple(map(BlockFacts.from_row, parts))
-            self.note(regions, done[block])
-        return done
+            facts = tuple(map(BlockFacts.from_row, parts))
+            self.note(regions, facts)
+            yield block, facts
 
     def note(
         self, regions: Sequence[tuple[slice, ...]], facts: Sequence[BlockFacts]
@@ -142,7 +141,8 @@ def stream_prediction(
     """
     tiles = tiles or TileReader(series, _CACHE_BYTES)
     seen = Seen()
-    seen.blocks.update(outputs.restore(plan, series))
+    for block, facts in outputs.restore(plan, series):
+        seen.add(block, facts)
     work = [block for block in range(len(plan)) if block not in seen.blocks]
     first, times = len(plan) - len(work), seen.times
     with (

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_blindspot.errors import InputError
+from napari_blindspot.io.remote import stamp
+from napari_blindspot.location import Address
 from napari_blindspot.planes import middle
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ def source_fingerprint(stack: Stack) -> dict[str, Any]:
     """Return what a source is known by again.
 
     The shape, size and date of a single file, and a digest of pixels from the middle of
-    some planes: a change anywhere in a folder of chunks need not show.
+    some planes: a change anywhere in a folder of chunks need not show. At an address
+    the tags and dates of the metadata, where its driver tells them.
     """
     facts: dict[str, Any] = {
         "axes": stack.axes,
@@ -41,9 +44,11 @@ def source_fingerprint(stack: Stack) -> dict[str, Any]:
         "dtype": str(stack.dtype),
         "pixels": _pixel_digest(stack),
     }
-    if stack.path is not None and stack.path.is_file():
+    if isinstance(stack.path, Address):
+        facts["metadata"] = stamp(stack.path)
+    elif stack.path is not None and stack.path.is_file():
         state = stack.path.stat()
-        facts |= {"bytes": state.st_size, "changed": state.st_mtime_ns}
+        facts |= {"size": state.st_size, "date": state.st_mtime_ns}
     return facts
 
 

@@ -7,9 +7,10 @@ stack are opened once in every process that computes one.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from napari_blindspot.streaming.work import Work
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class _Open:
     """A model and a stack at work in this process."""
 
@@ -56,11 +57,18 @@ class LazyBlock:
         Of the run, under which its process has the model and the stack.
     part
         0: posterior mean; 1: standard deviation.
+    held
+        What computes it, kept alive as long as anything refers to the result; it stays
+        behind where a block is sent to another process.
     """
 
     name: str
     part: int
-    _open: ClassVar[dict[str, _Open]] = {}
+    held: _Open | None = field(default=None, repr=False, compare=False)
+    _open: ClassVar[WeakValueDictionary[str, _Open]] = WeakValueDictionary()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LazyBlock, (self.name, self.part)
 
     def __call__(
         self, region: Sequence[tuple[int, int]], dtype: str
@@ -107,16 +115,15 @@ def lazy_result(
 
     work = prepare_work(model, stack, settings, camera, CancelToken())
     name, plan = uuid4().hex, work.plan()
-    LazyBlock._open[name] = _Open(  # noqa: SLF001 its own
-        work, work.reader(), settings, threading.Lock()
-    )
+    held = _Open(work, work.reader(), settings, threading.Lock())
+    LazyBlock._open[name] = held  # noqa: SLF001 its own
     where = work.members[0].region(*(slice(0, n) for n in plan.core))
     block = [where[axis].stop - where[axis].start for axis in stack.axes]
 
     def array(part: int) -> Any:
         return da.map_blocks(  # type: ignore[no-untyped-call]
             _block,
-            LazyBlock(name, part),
+            LazyBlock(name, part, held),
             chunks=_chunks(stack.shape, block),
             dtype=np.float32,
             meta=np.empty((0,) * len(stack.shape), np.float32),

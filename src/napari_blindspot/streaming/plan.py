@@ -6,19 +6,24 @@ numbered; everything that a run shares out, counts or remembers is a number of a
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.inference.tiles import LARGEST_TILE, block_shape
-from napari_blindspot.tiling import Tile, plan_tiles
+from napari_blindspot.streaming.order import PLANES_LAST, best_order
+from napari_blindspot.tiling import Span, Tile, plan_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_blindspot.inference.predictor import Predictor
+    from napari_blindspot.streaming.order import Kept
 
 Box = tuple[int, int, int]
+
+_LEAST_HALOS = 6  # sides of what a tile reads, in halos: less is mostly halo
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class StreamPlan:
     batch_pixels
         Pixels that go through the network at once. It is part of the plan because
         the last bits of a result depend on it.
+    order
+        Axes of a series from the slowest to the fastest, as tiles are numbered.
     """
 
     shape: Box
@@ -46,21 +53,30 @@ class StreamPlan:
     halo: Box
     stride: Box
     batch_pixels: int
+    order: Box = PLANES_LAST
 
     @cached_property
-    def tiles(self) -> tuple[Tile, ...]:
-        """The tiles of one series."""
-        return plan_tiles(
-            self.shape, core=self.core, halo=self.halo, stride=self.stride
-        )
+    def spans(self) -> tuple[tuple[Span, ...], ...]:
+        """The tiles along each axis: there may be too many to list every one."""
+        axes = zip(self.shape, self.core, self.halo, self.stride, strict=True)
+        return tuple(plan_axis(*numbers) for numbers in axes)
+
+    @property
+    def n_tiles(self) -> int:
+        """Tiles of one series."""
+        return math.prod(map(len, self.spans))
 
     def __len__(self) -> int:
-        return self.n_series * len(self.tiles)
+        return self.n_series * self.n_tiles
 
     def place(self, block: int) -> tuple[int, Tile]:
         """Return the series and the tile of a block."""
-        series, tile = divmod(block, len(self.tiles))
-        return series, self.tiles[tile]
+        series, rest = divmod(block, self.n_tiles)
+        found = list(self.order)
+        for axis in reversed(self.order):
+            rest, found[axis] = divmod(rest, len(self.spans[axis]))
+        planes, y, x = (along[i] for along, i in zip(self.spans, found, strict=True))
+        return series, Tile(planes, y, x)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -76,7 +92,8 @@ class StreamPlan:
             If it is none.
         """
         boxes = {
-            name: _box(facts[name]) for name in ("shape", "core", "halo", "stride")
+            name: _box(facts[name])
+            for name in ("shape", "core", "halo", "stride", "order")
         }
         return cls(
             n_series=int(facts["n_series"]),
@@ -91,6 +108,7 @@ def plan_stream(
     n_series: int,
     core: Box | None = None,
     tile_voxels: int = LARGEST_TILE,
+    kept: Kept | None = None,
 ) -> StreamPlan:
     """Plan a run by what the network needs and what the memory holds.
 
@@ -106,19 +124,24 @@ def plan_stream(
         What every tile keeps; default: from `block_shape`.
     tile_voxels
         Voxels of a tile that memory holds, its halo and context planes included.
+    kept
+        What is kept of the source from tile to tile; default: all of it.
     """
     halo, stride = predictor.halo, predictor.stride
     if core is None:
         around = min(1 + 2 * predictor.context, shape[0])
+        pixels = min(predictor.max_pixels(), tile_voxels // around)
+        if kept is not None:
+            pixels = min(pixels, kept.largest_plane(shape, _LEAST_HALOS * halo))
         core = block_shape(
             shape,
             halo=halo,
             stride=stride,
-            max_pixels=min(predictor.max_pixels(), tile_voxels // around),
+            max_pixels=pixels,
             max_voxels=min(tile_voxels, LARGEST_TILE),
             context=predictor.context,
         )
-    return StreamPlan(
+    plan = StreamPlan(
         shape,
         n_series,
         core,
@@ -126,6 +149,9 @@ def plan_stream(
         (1, stride, stride),
         predictor.batch_pixels,
     )
+    if kept is None:
+        return plan
+    return replace(plan, order=best_order(plan.spans, kept))
 
 
 def _box(values: Any) -> Box:

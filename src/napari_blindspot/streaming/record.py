@@ -9,21 +9,32 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from napari_blindspot._version import __version__
-from napari_blindspot.errors import BlindspotError, Cancelled, InputError, RunError
+from napari_blindspot.errors import (
+    BlindspotError,
+    Cancelled,
+    InputError,
+    RunError,
+    SourceError,
+)
 from napari_blindspot.io.outputs import (
+    has_record,
     output_kind,
     partial_path,
     record_path,
     remove,
+    remove_begun,
     uncertainty_path,
     writing,
 )
-from napari_blindspot.io.run_store import RunStore, read_manifest
+from napari_blindspot.io.remote import complete, remove_store, talking
+from napari_blindspot.io.run_store import RunStore, damaged, read_manifest
+from napari_blindspot.location import Address
 from napari_blindspot.model_file import model_content, model_digest, model_from
 from napari_blindspot.streaming.identity import (
     check_same,
@@ -35,10 +46,10 @@ from napari_blindspot.streaming.seen import row_length, sample_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from napari_blindspot.config import PredictSettings
     from napari_blindspot.io.run_store import Ledger
+    from napari_blindspot.location import Location
     from napari_blindspot.model import Model
     from napari_blindspot.stack import Stack
 
@@ -60,10 +71,12 @@ class RunRecord:
         The output.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Location) -> None:
         self.out = out
         self.store = RunStore(record_path(out))
         if "run" not in self.store.manifest:
+            if self.store.has_rows(BLOCKS):
+                raise damaged(self.store.location)
             self.store.describe({"run": uuid4().hex})
         self.run = str(self.store.manifest["run"])
 
@@ -153,10 +166,17 @@ class RunRecord:
     @property
     def is_worth_keeping(self) -> bool:
         """Whether anything was done that would have to be done again."""
-        return self.store.keeps_something or self.store.has_rows(BLOCKS)
+        try:
+            with talking(self.out):
+                return self.store.keeps_something or self.store.has_rows(BLOCKS)
+        except RunError:
+            return True  # what does not answer is not removed either
 
     def close(self) -> None:
         """Remove the record: the output is complete and has its name."""
+        if isinstance(self.out, Address):
+            complete(self.out)
+            return
         where = self.out / "run" if output_kind(self.out) == "zarr" else None
         remove(record_path(self.out) if where is None else where)
 
@@ -221,7 +241,7 @@ class RecordKeeper:
 
 @contextmanager
 def recorded(
-    out: Path | None, stack: Stack, settings: PredictSettings
+    out: Location | None, stack: Stack, settings: PredictSettings
 ) -> Iterator[RunRecord | None]:
     """Open the record of a run, and leave it or remove it as the run ends.
 
@@ -242,18 +262,16 @@ def recorded(
     if out is None:
         yield None
         return
-    where = record_path(out)
-    if where.is_dir():
-        with _alone(where):
-            _prepare(out, settings)
-    else:
+    with _alone(out) if has_record(out) else nullcontext():
         _prepare(out, settings)
     with writing(out, 0):
         record = RunRecord(out)
-    with _alone(where):
-        record.check(stack, settings)  # if it refuses, nothing is touched
+    with _alone(out):
+        with writing(out, 0):
+            record.check(stack, settings)  # if it refuses, nothing is touched
         try:
-            yield record
+            with writing(out, 4 * stack.n_voxels):  # what is written down, too
+                yield record
         except BaseException as error:
             if not record.is_worth_keeping:
                 record.discard()
@@ -262,8 +280,11 @@ def recorded(
     record.close()
 
 
-def _prepare(out: Path, settings: PredictSettings) -> None:
+def _prepare(out: Location, settings: PredictSettings) -> None:
     """Remove what an earlier run has left, unless it is gone on with."""
+    if isinstance(out, Address):
+        _prepare_address(out, settings)
+        return
     where, partial = record_path(out), partial_path(out)
     laid_out = output_kind(out) == "tiff" and not partial.exists()
     if settings.resume and where.is_dir():
@@ -281,18 +302,35 @@ def _prepare(out: Path, settings: PredictSettings) -> None:
     _remove_all(out)
 
 
-def _remove_all(out: Path) -> None:
+def _prepare_address(out: Address, settings: PredictSettings) -> None:
+    """Make room at an address, which has one name for what is old and what is new."""
+    if settings.resume and has_record(out):
+        return
+    _remove_all(out)
+    if settings.overwrite:
+        remove_store(out)
+
+
+def _remove_all(out: Location) -> None:
     """Remove the record of a run and what it has begun."""
-    remove(record_path(out))
+    if isinstance(out, Path):
+        remove(record_path(out))
     for one in (out, uncertainty_path(out)):
-        remove(partial_path(one))
+        remove_begun(one)
 
 
 @contextmanager
-def _alone(where: Path) -> Iterator[None]:
-    """Refuse to write what another run is writing at the moment."""
+def _alone(out: Location) -> Iterator[None]:
+    """Refuse to write what another run is writing at the moment.
+
+    An object store has no locks: two runs at one address are not told of each other.
+    """
     from filelock import FileLock, Timeout
 
+    if isinstance(out, Address):
+        yield
+        return
+    where = record_path(out)
     lock = FileLock(where / ".lock", blocking=False)
     try:
         lock.acquire()
@@ -309,7 +347,7 @@ def _alone(where: Path) -> Iterator[None]:
 
 def _with_advice(error: BaseException, record: RunRecord) -> BaseException:
     """Return the error with a sentence that says how to go on."""
-    if not isinstance(error, (Cancelled, RunError)):
+    if not isinstance(error, (Cancelled, RunError, SourceError)):
         return error
     kept = f"What is done is kept in {record}: {_GO_ON}."
     told: BlindspotError = type(error)(f"{error} {kept}")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_blindspot.device import cpu_threads, pick_device
+from napari_blindspot.errors import InputError
 from napari_blindspot.facts import Result, other_correction, provenance_of, run_metrics
 from napari_blindspot.io import check_output, open_sink, uncertainty_path
-from napari_blindspot.io.outputs import partial_path
+from napari_blindspot.io.outputs import is_begun, is_there
 from napari_blindspot.io.sinks import finished_sink
 from napari_blindspot.progress import CancelToken, Job, Progress
 from napari_blindspot.streaming.cluster import share_out
@@ -21,10 +22,9 @@ from napari_blindspot.streaming.seen import sample_size
 from napari_blindspot.streaming.work import prepare_work
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_blindspot.config import PredictSettings
     from napari_blindspot.io import Sink
+    from napari_blindspot.location import Location
     from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.model import Model
     from napari_blindspot.stack import Stack
@@ -67,18 +67,25 @@ class Found:
     client: Any = None
 
 
-def check_outputs(out: Path | None, stack: Stack, settings: PredictSettings) -> None:
+def check_outputs(
+    out: Location | None, stack: Stack, settings: PredictSettings
+) -> None:
     """Refuse outputs that cannot be written, as `check_output`."""
     resume = settings.resume
+    if resume and out is None:
+        raise InputError(
+            "resume=True goes on with an output that an earlier run has begun, but "
+            "this result is kept in memory; give the output, or leave resume out."
+        )
     check_output(out, stack, settings.overwrite, resume=resume)
     if out is not None and settings.uncertainty:
         beside = uncertainty_path(out)
         # Of a run that ended while it finished, this one may have its name already.
-        if not (resume and partial_path(out).exists() and beside.exists()):
+        if not (resume and is_begun(out) and is_there(beside)):
             check_output(beside, stack, settings.overwrite, resume=resume)
 
 
-def write_result(model: Model, found: Found, out: Path | None) -> Job[Result]:
+def write_result(model: Model, found: Found, out: Location | None) -> Job[Result]:
     """Denoise a stack with a model that fits it, and complete the output."""
     stack, settings, record = found.stack, found.settings, found.record
     if differs := other_correction(model, settings):
@@ -177,7 +184,7 @@ def _open_outputs(
     found: Found,
     work: Work,
     plan: StreamPlan,
-    out: Path | None,
+    out: Location | None,
     provenance: dict[str, Any],
 ) -> Outputs:
     stack, settings, record = found.stack, found.settings, found.record
@@ -186,7 +193,7 @@ def _open_outputs(
     where = work.members[0].region(*(slice(0, n) for n in plan.core))
     shape = tuple(where[axis].stop - where[axis].start for axis in stack.axes)
 
-    def open_one(path: Path | None, dtype: np.dtype[Any], label: str) -> Sink:
+    def open_one(path: Location | None, dtype: np.dtype[Any], label: str) -> Sink:
         return open_sink(
             path,
             stack,
@@ -216,8 +223,8 @@ def _open_outputs(
     return Outputs(image, std, ledger, samples)
 
 
-def _has_its_name(beside: Path, record: RunRecord | None) -> bool:
+def _has_its_name(beside: Location, record: RunRecord | None) -> bool:
     """Return whether the earlier run ended between the names of two outputs."""
     if record is None or not record.store.manifest.get(_FINISHING):
         return False
-    return beside.exists() and not partial_path(beside).exists()
+    return is_there(beside) and not is_begun(beside)

@@ -6,7 +6,7 @@ run that is resumed, or shared out to other machines, ends with the same facts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SAMPLES = 2**18  # values that are kept of a whole run, about
 _LEAST, _MOST = 32, 4096  # of one block
 _HEAD = 7
+_PAGE = 2**15  # values that are kept together
 
 
 def sample_size(n_blocks: int) -> int:
@@ -171,10 +172,13 @@ class Seen:
 
     blocks: dict[int, tuple[BlockFacts, ...]] = field(default_factory=dict)
     times: Times = field(default_factory=Times)
+    _samples: _Samples = field(default_factory=lambda: _Samples())
 
     def add(self, block: int, facts: Iterable[BlockFacts]) -> None:
         """Take one block into account."""
-        self.blocks[block] = tuple(facts)
+        self.blocks[block] = tuple(
+            replace(one, sample=self._samples.keep(one.sample)) for one in facts
+        )
 
     def channels(self) -> dict[int, ChannelSeen]:
         """Return what was learnt of every channel; the order of blocks is no matter."""
@@ -191,6 +195,27 @@ class Seen:
         """Return the PSNR in dB that is expected of each channel."""
         channels = self.channels()
         return [channels[index].expected_psnr() for index in sorted(channels)]
+
+
+class _Samples:
+    """Values of many blocks, side by side.
+
+    Small arrays that were made between the large ones of a block, and outlive them,
+    would keep the system from using that memory again: 10 kB and more for each block.
+    """
+
+    def __init__(self) -> None:
+        self._page = np.empty(0)
+        self._used = 0
+
+    def keep(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the same values, in memory that is kept for such."""
+        if self._used + len(values) > len(self._page):
+            self._page, self._used = np.empty(max(len(values), _PAGE)), 0
+        place = self._page[self._used : self._used + len(values)]
+        self._used += len(values)
+        place[:] = values
+        return place
 
 
 def _range(values: NDArray[np.float32]) -> tuple[float, float]:

@@ -6,16 +6,19 @@ because nothing in it is left to chance.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.device import pick_device
 from napari_blindspot.inference.matching import series_for
 from napari_blindspot.inference.predictor_student import make_predictor
+from napari_blindspot.io.block_cache import block_shape
 from napari_blindspot.joint import together
 from napari_blindspot.measure.correction import correct
 from napari_blindspot.measure.fields import noise_fields
 from napari_blindspot.streaming.memory import MemoryShares, share_memory
+from napari_blindspot.streaming.order import Kept
 from napari_blindspot.streaming.plan import StreamPlan, plan_stream
 from napari_blindspot.streaming.reading import TileReader
 
@@ -67,7 +70,15 @@ class Work:
             self.series[0].shape,
             len(self.series),
             tile_voxels=voxels // self.channels_together,
+            kept=self._kept(),
         )
+
+    def _kept(self) -> Kept:
+        """Return what the reader keeps of a series."""
+        one = self.members[0]
+        unit = block_shape(one, self.memory.cache)
+        size = math.prod(unit) * one.stack.dtype.itemsize * self.channels_together
+        return Kept(unit, max(1, self.memory.cache // size))
 
     def reader(self) -> TileReader:
         """Return what reads tiles, and keeps decoded pixels for the next ones."""

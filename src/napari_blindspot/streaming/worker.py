@@ -8,9 +8,11 @@ the network.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_blindspot._version import __version__
 from napari_blindspot.config import PredictSettings
@@ -19,6 +21,7 @@ from napari_blindspot.errors import InputError, RunError
 from napari_blindspot.inference.tiles import predict_tile
 from napari_blindspot.io import open_stack, uncertainty_path
 from napari_blindspot.io.outputs import partial_path, record_path, writing
+from napari_blindspot.io.remote import talking
 from napari_blindspot.io.run_store import read_manifest
 from napari_blindspot.io.shard_writer import open_shards
 from napari_blindspot.progress import CancelToken, run
@@ -27,12 +30,17 @@ from napari_blindspot.streaming.record import MODEL, RunRecord
 from napari_blindspot.streaming.work import prepare_work
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_blindspot.io.run_store import Ledger
     from napari_blindspot.io.shard_writer import ShardWriter
+    from napari_blindspot.location import Location
     from napari_blindspot.streaming.plan import StreamPlan
     from napari_blindspot.streaming.reading import TileReader
     from napari_blindspot.streaming.work import Work
 
+
+_LOOK_S = 1.0  # how long a run is taken for current without asking again
 
 IMAGE, UNCERTAINTY = "denoised", "uncertainty"
 """What the two outputs are called."""
@@ -45,7 +53,7 @@ class Share:
     Parameters
     ----------
     source
-        Path of the stack.
+        Where the stack lies.
     settings
         Of `config.PredictSettings`, as JSON text.
     out
@@ -58,9 +66,9 @@ class Share:
         Of this package where the run was begun.
     """
 
-    source: str
+    source: Location
     settings: str
-    out: str
+    out: Location
     run: str
     samples: int
     version: str = __version__
@@ -79,13 +87,14 @@ class Bench:
     tiles: TileReader
     settings: PredictSettings
     lock: threading.Lock = field(default_factory=threading.Lock)
+    looked: float = -_LOOK_S  # when the record was last asked for its run
 
 
 _benches: dict[str, Bench] = {}
 _bench_lock = threading.Lock()
 
 
-def denoise_block(share: Share, block: int) -> list[float]:
+def denoise_block(share: Share, block: int) -> NDArray[np.float64]:
     """Denoise one block and write it; return the row that the record has of it.
 
     Raises
@@ -95,6 +104,11 @@ def denoise_block(share: Share, block: int) -> list[float]:
     RunError
         If the run is no longer the one that wants the block.
     """
+    with talking(share.out):
+        return _denoise(share, block)
+
+
+def _denoise(share: Share, block: int) -> NDArray[np.float64]:
     bench = _bench(share)
     index, tile = bench.plan.place(block)
     series = bench.work.series[index]
@@ -111,7 +125,7 @@ def denoise_block(share: Share, block: int) -> list[float]:
             )
         )
     _check_current(bench)
-    with writing(Path(share.out), mean.nbytes):
+    with writing(share.out, mean.nbytes):
         facts = write_block(
             block,
             series,
@@ -121,7 +135,7 @@ def denoise_block(share: Share, block: int) -> list[float]:
             bench.ledger,
             share.samples,
         )
-    return [float(value) for one in facts for value in one.as_row(share.samples)]
+    return np.concatenate([one.as_row(share.samples) for one in facts])
 
 
 def shrink_shard(share: Share, label: str, level: int, index: tuple[int, ...]) -> None:
@@ -132,9 +146,10 @@ def shrink_shard(share: Share, label: str, level: int, index: tuple[int, ...]) -
     InputError, RunError
         As `denoise_block`.
     """
-    bench = _bench(share)
-    _check_current(bench)
-    with writing(Path(share.out), 0):
+    with talking(share.out):
+        bench = _bench(share)
+        _check_current(bench)
+    with writing(share.out, 0):
         bench.writers[label].shrink(level, index)
 
 
@@ -157,10 +172,9 @@ def _set_up(share: Share) -> Bench:
     settings = PredictSettings.model_validate_json(share.settings)
     threads = settings.threads or _own_threads()
     settings = settings.model_copy(update={"threads": threads})
-    out = Path(share.out)
-    if read_manifest(record_path(out)).get("run") != share.run:
+    if read_manifest(record_path(share.out)).get("run") != share.run:
         raise _gone(share)
-    record = RunRecord(out)
+    record = RunRecord(share.out)
     model, plan = record.model(MODEL), record.known_plan()
     if model is None or plan is None:
         raise _gone(share)
@@ -173,10 +187,10 @@ def _set_up(share: Share) -> Bench:
     )
     work = prepare_work(model, stack, settings, None, CancelToken())
     work.predictor.batch_pixels = plan.batch_pixels
-    writers = {IMAGE: open_shards(str(partial_path(out)))}
+    writers = {IMAGE: open_shards(partial_path(share.out))}
     if settings.uncertainty:
-        beside = partial_path(uncertainty_path(out))
-        writers[UNCERTAINTY] = open_shards(str(beside))
+        beside = partial_path(uncertainty_path(share.out))
+        writers[UNCERTAINTY] = open_shards(beside)
     ledger = record.ledger(plan, work.channels_together)
     return Bench(share, record, plan, work, writers, ledger, work.reader(), settings)
 
@@ -190,12 +204,16 @@ def _own_threads() -> int:
 
 def _check_current(bench: Bench) -> None:
     """Refuse to write where another run has begun anew, or this one has ended."""
+    now = time.monotonic()
+    if now - bench.looked < _LOOK_S:
+        return
     if not bench.record.is_current:
         raise _gone(bench.share)
+    bench.looked = now
 
 
 def _gone(share: Share) -> RunError:
     return RunError(
-        f"the run that wrote {Path(share.out).name} has ended or was begun anew, so "
+        f"the run that wrote {share.out.name} has ended or was begun anew, so "
         f"nothing more is written for it."
     )
