@@ -85,9 +85,10 @@ class Blind2GradSettings(Settings):
         description="Weight of the hidden values by themselves in the loss.",
     )
     loss_form: LossForm = Field(
-        "absolute",
-        description="How values and gradients are added before they are squared: by "
-        "size (absolute), with their signs (signed), or not at all (decoupled).",
+        "decoupled",
+        description="How values and gradients come together: each squared by itself "
+        "(decoupled), or added before they are squared, by size (absolute) or with "
+        "their signs (signed).",
     )
     gradient_at: GradientAt = Field(
         "hidden", description="Voxels whose gradients count: hidden or all."

@@ -3,11 +3,11 @@
 A network f tells voxels that are hidden from it, f(Ω(y)), and the whole image, f(y).
 With dc = f(Ω(y)) − y and dg = ∇f(y) − ∇f(Ω(y)) the loss is, on hidden voxels,
 
-    mean over directions k of (|dc| + ω·|dg_k|)²  +  γ·dc²,
+    mean over directions k of dc² + (ω·dg_k)²  +  γ·dc²,
 
-equation (3.9) with its signs as sizes. With signs, and with gradients flowing through
-f(y), the loss rewards an f(y) that follows the noise: the optimum of a linear f is
-then worse than the noisy image.
+equation (3.9) without the product of dc and dg. With it, as printed, and with gradients
+flowing through f(y), the loss rewards an f(y) that follows the noise: the optimum of a
+linear f is then worse than the noisy image.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def gradient_loss(
     gradients: Sequence[Tensor],
     omega: float,
     gamma: float,
-    form: LossForm = "absolute",
+    form: LossForm = "decoupled",
 ) -> Tensor:
     """Return the loss voxel by voxel.
 
@@ -56,8 +56,8 @@ def gradient_loss(
     omega, gamma
         Weights of the gradients, and of the values by themselves.
     form
-        ``"absolute"`` (|dc| + ω|dg|)², ``"signed"`` (dc + ω·dg)² as printed, or
-        ``"decoupled"`` dc² + ω²·dg²; γ·dc² is added to each.
+        ``"decoupled"`` dc² + ω²·dg², ``"absolute"`` (|dc| + ω|dg|)², or ``"signed"``
+        (dc + ω·dg)² as printed; γ·dc² is added to each.
     """
     squares = []
     for gradient in gradients:
