@@ -67,7 +67,7 @@ def test_a_preview_trains_where_it_is_told_or_has_no_start(
 ) -> None:
     asked = []
 
-    def learn(stacks: object, settings: Any, *others: object) -> Any:
+    def learn(stacks: object, settings: Any, *rest: object, **named: object) -> Any:
         asked.append((settings.quality, settings.steps))
         raise nb.errors.RunError("Far enough.")
         yield
@@ -115,7 +115,7 @@ def test_a_preview_trains_quickly_where_the_start_weights_are_gone(
     monkeypatch.setattr(shipped, "weights_folder", lambda: tmp_path)
     asked = []
 
-    def learn(stacks: object, settings: Any, *others: object) -> Any:
+    def learn(stacks: object, settings: Any, *rest: object, **named: object) -> Any:
         asked.append((settings.quality, settings.steps))
         if settings.steps == 0:
             model = random_teacher(context=0)
