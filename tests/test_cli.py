@@ -349,7 +349,9 @@ def running(call: list[str]) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_ctrl_c_ends_with_130_and_leaves_what_can_be_resumed(noisy_tiff: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_with_130_and_leaves_what_can_be_resumed(
+    noisy_tiff: Path, tmp_path: Path
+) -> None:
     source_bytes = noisy_tiff.read_bytes()
     target = tmp_path / "out.ome.zarr"
     words = ["--minutes", "5", "--device", "cpu", "--threads", "1"]

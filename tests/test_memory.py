@@ -61,7 +61,8 @@ def test_less_memory_means_smaller_tiles() -> None:
             predictor, (200, 4000, 4000), 1, tile_voxels=shares.tile_voxels(2)
         )
         shapes.append(plan.core)
-        read = [part.read_stop - part.read_start for part in _box(plan.place(len(plan) - 1)[1])]
+        _, last = plan.place(len(plan) - 1)
+        read = [part.read_stop - part.read_start for part in _box(last)]
         assert np.prod(read, dtype=int) <= shares.tile_voxels(2)
     assert shapes[1][1] < shapes[0][1]
 

@@ -18,8 +18,8 @@ from napari_blindspot._napari.preview_view import (
     place_in_view,
     with_axes,
 )
-from napari_blindspot.inference.places import Place
 from napari_blindspot.inference.blending import blended
+from napari_blindspot.inference.places import Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -94,7 +94,7 @@ def _difference(part: str, old: Any, new: Any) -> str:
             f"{first}={new.get(first)!r})"
         )
     if part == "source":
-        names = [name for name in old if old[name] != new.get(name)]
+        names = sorted(name for name in old if old[name] != new.get(name))
         return f"on another source, or it was changed since (its {', '.join(names)})"
     if part == "model":
         return "with another model"

@@ -7,7 +7,7 @@ stack are opened once in every process that computes one.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -47,9 +47,10 @@ class _Open:
     lock: threading.Lock
 
 
-@dataclass(frozen=True, slots=True)
 class LazyBlock:
     """Computes any box of a denoised stack; small enough for a task graph.
+
+    It is no dataclass: dask would look into it, and take it apart.
 
     Parameters
     ----------
@@ -58,14 +59,15 @@ class LazyBlock:
     part
         0: posterior mean; 1: standard deviation.
     held
-        What computes it, kept alive as long as anything refers to the result; it stays
-        behind where a block is sent to another process.
+        The model and the stack, which live as long as anything refers to the result;
+        they stay behind where a block is sent to another process.
     """
 
-    name: str
-    part: int
-    held: _Open | None = field(default=None, repr=False, compare=False)
     _open: ClassVar[WeakValueDictionary[str, _Open]] = WeakValueDictionary()
+
+    def __init__(self, name: str, part: int, held: _Open | None = None) -> None:
+        self.name, self.part = name, part
+        self._held = held
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LazyBlock, (self.name, self.part)
@@ -80,7 +82,7 @@ class LazyBlock:
         RunError
             In a process that did not make this result.
         """
-        found = self._open.get(self.name)
+        found = self._held or self._open.get(self.name)
         if found is None:
             raise RunError(
                 "this lazy result belongs to the process that made it; compute it "

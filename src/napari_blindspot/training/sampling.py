@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindspot.io.block_cache import BlockCache
 from napari_blindspot.noise.field import joined
 from napari_blindspot.planes import neighbours
-from napari_blindspot.io.block_cache import BlockCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
