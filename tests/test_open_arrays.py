@@ -5,17 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 
 from io_files import Guarded, pixels
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack
 from napari_blindspot.io.lazy import CHUNK_BYTES, bounded_chunks
 from napari_blindspot.stack import Stack, VoxelSize
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_importing_io_loads_nothing_heavy() -> None:
@@ -293,3 +297,11 @@ def test_indexing_a_reordered_stack_equals_indexing_the_array(index: Any) -> Non
     stack = open_stack(Guarded(values, 10**6), axes="ZYXC")
     expected = values.transpose(3, 0, 1, 2)[index]
     np.testing.assert_array_equal(stack.data[index].compute(), expected)
+
+
+def test_a_region_may_have_steps(tmp_path: Path) -> None:
+    values = pixels(4, 40, 50)
+    tifffile.imwrite(tmp_path / "a.tif", values, metadata={"axes": "ZYX"}, imagej=True)
+    for stack in (open_stack(values), open_stack(tmp_path / "a.tif")):
+        part = stack.read({"Z": 2, "Y": slice(1, 30, 3), "X": slice(None, None, 2)})
+        np.testing.assert_array_equal(part, values[2, 1:30:3, ::2])

@@ -218,22 +218,22 @@ class Stack:
 
 
 def _box_of(index: slice | int, length: int) -> tuple[slice, slice | int]:
-    """Split an index into a slice from start to stop and what drops its axis.
+    """Split an index into a slice from start to stop and what is taken of that.
 
     Raises
     ------
     IndexError
         If a number lies outside the axis.
     ValueError
-        If a slice has steps.
+        If a slice runs backwards.
     """
     if not isinstance(index, slice):
         place = range(length)[index]
         return slice(place, place + 1), 0
     start, stop, step = index.indices(length)
-    if step != 1:
-        raise ValueError(f"a region is read without steps, got {index}")
-    return slice(start, max(start, stop)), slice(None)
+    if step < 1:
+        raise ValueError(f"a region is read forwards, got {index}")
+    return slice(start, max(start, stop)), slice(None, None, step)
 
 
 def check_axes(axes: str, ndim: int) -> None:
