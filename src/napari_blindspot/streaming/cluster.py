@@ -3,24 +3,24 @@
 The client plans, counts and shows; it moves no pixels. Every worker opens the source
 and the partial output by itself, loads the one model once, and writes whole shards::
 
-    client ── number of a block ──► worker: read, denoise, write the shard, its record
-           ◄── a row of numbers ───
+    client ── numbers of blocks ──► worker: read, denoise, write the shard, its record
+           ◄── a row of each ──────
 
-What dies with a worker is at most the blocks it had in hand, which others do again: a
-shard is there whole or not at all, and equal whoever writes it.
+Short blocks go out several at a time (`tasks`). What dies with a worker is at most the
+blocks it had in hand, which others do again: a shard is there whole or not at all, and
+equal whoever writes it.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from asyncio import CancelledError
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from napari_blindspot.config import PredictSettings
 from napari_blindspot.errors import BlindspotError, InputError, RunError, reason
@@ -30,31 +30,31 @@ from napari_blindspot.progress import CancelToken, Job, Progress
 from napari_blindspot.streaming.blocks import regions_of
 from napari_blindspot.streaming.record import MODEL
 from napari_blindspot.streaming.seen import BlockFacts, Seen
+from napari_blindspot.streaming.tasks import Blocks, Pace, Shards
 from napari_blindspot.streaming.worker import (
     IMAGE,
     UNCERTAINTY,
     Share,
-    denoise_block,
-    shrink_shard,
+    denoise_blocks,
+    shrink_shards,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from napari_blindspot.inference.tiles import Series
     from napari_blindspot.model import Model
     from napari_blindspot.streaming.engine import Outputs
     from napari_blindspot.streaming.plan import StreamPlan
     from napari_blindspot.streaming.record import RunRecord
+    from napari_blindspot.streaming.tasks import Task
 
 _RETRIES = 3
-_AHEAD = 4  # blocks in flight per thread of the cluster: one at work, others at hand
-_LOOK_S = 0.2
+_AHEAD = 4  # tasks in flight per thread of the cluster: one at work, others at hand
+_LOOK_S = 0.05  # how often is looked for what was finished
+_SHOW_S = 0.2  # how often progress is shown where nothing was
 _COUNT_S = 1.0  # the threads of a cluster are counted anew after this time
 _PATIENCE_S = 120.0
-
-Task = int | tuple[str, int, tuple[int, ...]]
-"""A block, or a shard of a smaller level: label, level, index."""
 
 
 def check_shared(source: Any, out: Location | None) -> None:
@@ -140,29 +140,37 @@ def share_out(
     if outputs.uncertainty is not None:
         sinks[UNCERTAINTY] = outputs.uncertainty
     todo = deque(block for block in range(len(plan)) if block not in seen.blocks)
-    crew = _Crew(client, share)
+    crew, shown = _Crew(client, share), 0.0
     try:
         with seen.times.of("total"):
-            while todo or crew.busy:
+            while True:
                 cancel.raise_if_cancelled()
-                crew.submit_shards(sinks)
-                while todo and crew.has_room:
-                    crew.submit(todo.popleft())
-                for task, result in crew.finished():
-                    if not isinstance(task, int):
-                        sinks[task[0]].pyramid.made(task[1:])
+                if not crew.hand_out(todo, sinks):
+                    break
+                done = crew.finished()
+                for task, rows in done:
+                    if isinstance(task, Shards):
+                        _made(task, sinks)
                         continue
-                    index, tile = plan.place(task)
-                    regions = regions_of(series[index], tile)
-                    rows = np.array(result).reshape(len(regions), -1)
-                    known = tuple(map(BlockFacts.from_row, rows))
-                    seen.add(task, known)
-                    outputs.note(regions, known)
-                    crew.submit_shards(sinks)
-                yield Progress("predict", len(seen.blocks), len(plan), "blocks")
+                    for block, row in zip(task.pieces, rows, strict=True):
+                        index, tile = plan.place(block)
+                        regions = regions_of(series[index], tile)
+                        parts = row.reshape(len(regions), -1)
+                        facts = tuple(map(BlockFacts.from_row, parts))
+                        seen.add(block, facts)
+                        outputs.note(regions, facts)
+                if done or time.monotonic() - shown > _SHOW_S:
+                    shown = time.monotonic()
+                    yield Progress("predict", len(seen.blocks), len(plan), "blocks")
     finally:
         crew.leave()
     return seen
+
+
+def _made(task: Shards, sinks: Mapping[str, Any]) -> None:
+    """Tell the pyramids of the shards that a task has made."""
+    for label, *shard in task.pieces:
+        sinks[label].pyramid.made(tuple(shard))
 
 
 class _Crew:
@@ -171,64 +179,85 @@ class _Crew:
     def __init__(self, client: Any, share: Share) -> None:
         self._client, self._share = client, share
         self._tasks: dict[Any, Task] = {}  # futures and what they do
-        self._done: SimpleQueue[Any] = SimpleQueue()
         self._threads, self._counted = 0, -_COUNT_S
+        self._paces = {Blocks: Pace(), Shards: Pace()}
 
-    @property
-    def busy(self) -> bool:
-        """Whether anything is in hand."""
+    def hand_out(self, todo: deque[int], sinks: Mapping[str, Any]) -> bool:
+        """Hand out the shards that can be made now, and blocks if there is room.
+
+        A bounded number of tasks is in flight, and they go out several at a time: a
+        message costs more than what is in it.
+
+        Parameters
+        ----------
+        todo
+            Numbers of blocks; those that are handed out are taken from it.
+        sinks
+            They know which shards of smaller levels can be made.
+
+        Returns
+        -------
+        bool
+            Whether anything is in hand.
+        """
+        threads = self._count()
+        ready = deque(
+            (label, *shard)
+            for label, sink in sinks.items()
+            for shard in iter(sink.pyramid.take, None)
+        )
+        self._submit(shrink_shards, self._tasks_of(Shards, ready, threads))
+        most = max(2, _AHEAD * threads)
+        room = most - len(self._tasks)
+        if 2 * room >= most:
+            self._submit(denoise_blocks, self._tasks_of(Blocks, todo, threads, room))
         return bool(self._tasks)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether another block may be handed out: a bounded number is in flight."""
+    def _tasks_of(
+        self, kind: Any, todo: deque[Any], threads: int, most: int = sys.maxsize
+    ) -> list[Task]:
+        """Take tasks from what is to be done, not more than there is room for."""
+        pace, made = self._paces[kind], list[Task]()
+        while todo and len(made) < most:
+            some = pace.pieces(len(todo), threads)
+            made.append(kind(tuple(todo.popleft() for _ in range(some))))
+        return made
+
+    def _count(self) -> int:
+        """Return the threads of all workers, as they were a moment ago."""
         now = time.monotonic()
         if now - self._counted >= _COUNT_S:  # asking takes as long as a small block
             with _answering():
                 self._threads = sum(self._client.nthreads().values())
             self._counted = now
-        return bool(len(self._tasks) < max(1, _AHEAD * self._threads))
+        return self._threads
 
-    def submit(self, block: int) -> None:
-        """Hand out a block."""
-        self._submit(block, denoise_block, block)
-
-    def submit_shards(self, sinks: dict[str, Any]) -> None:
-        """Hand out the shards of smaller levels that can be made now."""
-        for label, sink in sinks.items():
-            while shard := sink.pyramid.take():
-                self._submit((label, *shard), shrink_shard, label, *shard)
-
-    def finished(self) -> Iterator[tuple[Task, Any]]:
-        """Wait a moment, and return what was finished with its result.
+    def finished(self) -> list[tuple[Task, Any]]:
+        """Wait a moment, and return what was finished with what came of it.
 
         Raises
         ------
         RunError
             If something failed.
         """
-        futures = self._next_done()
+        time.sleep(_LOOK_S)  # what ends meanwhile is asked for in one question
+        futures = [one for one in self._tasks if one.status != "pending"]
         for future in futures:
             if future.status == "error":
                 raise _failed(self._tasks[future], future.exception())
             if future.status != "finished":  # lost, e.g. with its scheduler
                 raise RunError(
-                    f"the scheduler lost {_named(self._tasks[future])} "
-                    f"({future.status}); check that it still runs."
+                    f"the scheduler lost {self._tasks[future]} ({future.status}); "
+                    f"check that it still runs."
                 )
         with _answering():
-            results = self._client.gather(futures)  # of all in one question
-        for future, result in zip(futures, results, strict=True):
-            yield self._tasks.pop(future), result
-
-    def _next_done(self) -> list[Any]:
-        """Return what was finished, waiting a moment if there is nothing yet."""
-        found: list[Any] = []
-        with suppress(Empty):
-            found.append(self._done.get(timeout=_LOOK_S))
-            while True:
-                found.append(self._done.get_nowait())
-        return found
+            results = self._client.gather(futures) if futures else []
+        done = []
+        for future, (seconds, found) in zip(futures, results, strict=True):
+            task = self._tasks.pop(future)
+            self._paces[type(task)].took(len(task.pieces), seconds)
+            done.append((task, found))
+        return done
 
     def leave(self) -> None:
         """Take back what nobody has begun, and wait for what is being done.
@@ -253,17 +282,19 @@ class _Crew:
             str(key).startswith(prefix) for keys in calls.values() for key in keys
         )
 
-    def _submit(self, task: Task, function: Any, *arguments: Any) -> None:
-        future = self._client.submit(
-            function,
-            self._share,
-            *arguments,
-            key=f"blindspot-{self._share.run}-{_named(task).replace(' ', '-')}",
+    def _submit(self, function: Any, tasks: Sequence[Task]) -> None:
+        """Hand out tasks of one kind, all in one message."""
+        if not tasks:
+            return
+        prefix = f"blindspot-{self._share.run}-"
+        futures = self._client.map(
+            partial(function, self._share),
+            [task.pieces for task in tasks],
+            key=[prefix + task.key for task in tasks],
             pure=False,
             retries=_RETRIES,
         )
-        self._tasks[future] = task
-        future.add_done_callback(self._done.put)
+        self._tasks.update(zip(futures, tasks, strict=True))
 
 
 @contextmanager
@@ -280,23 +311,14 @@ def _answering() -> Iterator[None]:
         ) from error
 
 
-def _named(task: Task) -> str:
-    if isinstance(task, int):
-        return f"block {task}"
-    label, level, index = task
-    return f"overview {label} {level} {'.'.join(map(str, index))}"
-
-
 def _failed(task: Task, error: BaseException) -> Exception:
     """Return the error of a task as one sentence."""
     if isinstance(error, BlindspotError):
         return error
     if type(error).__name__ == "KilledWorker":
         return RunError(
-            f"{_named(task)} ended with its worker again and again; the memory of the "
+            f"{task} ended with its worker again and again; the memory of the "
             f"workers may be too small: start them with more, or fewer on each "
             f"machine."
         )
-    return RunError(
-        f"{_named(task)} failed on its workers ({type(error).__name__}: {error})."
-    )
+    return RunError(f"{task} failed on its workers ({type(error).__name__}: {error}).")

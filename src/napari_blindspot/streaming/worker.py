@@ -30,6 +30,8 @@ from napari_blindspot.streaming.record import MODEL, RunRecord
 from napari_blindspot.streaming.work import prepare_work
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_blindspot.io.run_store import Ledger
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from napari_blindspot.location import Location
     from napari_blindspot.streaming.plan import StreamPlan
     from napari_blindspot.streaming.reading import TileReader
+    from napari_blindspot.streaming.tasks import Shard
     from napari_blindspot.streaming.work import Work
 
 
@@ -94,22 +97,34 @@ _benches: dict[str, Bench] = {}
 _bench_lock = threading.Lock()
 
 
-def denoise_block(share: Share, block: int) -> NDArray[np.float64]:
-    """Denoise one block and write it; return the row that the record has of it.
+def denoise_blocks(
+    share: Share, blocks: Sequence[int]
+) -> tuple[float, list[NDArray[np.float64]]]:
+    """Denoise some blocks and write them, one after the other.
+
+    Returns
+    -------
+    seconds
+        That they took.
+    rows
+        What the record has of each.
 
     Raises
     ------
     InputError
         If this worker has another version of the package.
     RunError
-        If the run is no longer the one that wants the block.
+        If the run is no longer the one that wants the blocks.
     """
     with talking(share.out):
-        return _denoise(share, block)
+        bench = _bench(share)
+        began = time.perf_counter()
+        rows = [_denoise(bench, block) for block in blocks]
+        return time.perf_counter() - began, rows
 
 
-def _denoise(share: Share, block: int) -> NDArray[np.float64]:
-    bench = _bench(share)
+def _denoise(bench: Bench, block: int) -> NDArray[np.float64]:
+    share = bench.share
     index, tile = bench.plan.place(block)
     series = bench.work.series[index]
     planes = bench.tiles.read(index, tile)
@@ -138,19 +153,22 @@ def _denoise(share: Share, block: int) -> NDArray[np.float64]:
     return np.concatenate([one.as_row(share.samples) for one in facts])
 
 
-def shrink_shard(share: Share, label: str, level: int, index: tuple[int, ...]) -> None:
-    """Make one shard of a smaller level.
+def shrink_shards(share: Share, shards: Sequence[Shard]) -> tuple[float, None]:
+    """Make some shards of smaller levels; return the seconds that they took.
 
     Raises
     ------
     InputError, RunError
-        As `denoise_block`.
+        As `denoise_blocks`.
     """
     with talking(share.out):
         bench = _bench(share)
-        _check_current(bench)
-    with writing(share.out, 0):
-        bench.writers[label].shrink(level, index)
+        began = time.perf_counter()
+        for label, level, index in shards:
+            _check_current(bench)
+            with writing(share.out, 0):
+                bench.writers[label].shrink(level, index)
+        return time.perf_counter() - began, None
 
 
 def _bench(share: Share) -> Bench:
