@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -170,6 +171,9 @@ class _Crew:
 
     def __init__(self, client: Any, share: Share) -> None:
         self._client, self._share = client, share
+        # The scheduler remembers a key that failed for as long as anyone holds the
+        # error; a run that is gone on with must not be given that again.
+        self._keys = f"blindspot-{share.run}-{uuid4().hex[:8]}"
         self._tasks: dict[Any, Task] = {}  # futures and what they do
         self._done: SimpleQueue[Any] = SimpleQueue()
         self._threads, self._counted = 0, -_COUNT_S
@@ -258,7 +262,7 @@ class _Crew:
             function,
             self._share,
             *arguments,
-            key=f"blindspot-{self._share.run}-{_named(task).replace(' ', '-')}",
+            key=f"{self._keys}-{_named(task).replace(' ', '-')}",
             pure=False,
             retries=_RETRIES,
         )
