@@ -96,7 +96,7 @@ def fit(
         holes,
     )
     cold = _within_memory(cold, settings)
-    beginning = begin(settings.start, cold.network)
+    beginning = begin(settings.start, cold.network, untrained=settings.steps == 0)
     recipe = cold
     if beginning.is_warm:
         changes = {"network": beginning.network}
