@@ -23,6 +23,7 @@ LENGTHS = (100, 300, 1000, 3000, 6000)
 """Steps; each is a training of its own, whose learning rate falls to its end."""
 
 _TOP = 255.0
+_SHOWN = 80  # columns of a line of gradients
 
 
 def at_length(shot: Shot, steps: int) -> dict[str, Any]:
@@ -113,10 +114,20 @@ def profile(path: Path, steps: int, forms: tuple[str, ...]) -> dict[str, Any]:
         if name != "noisy":
             axes.plot(_rightward(image)[row], label=name, linewidth=0.9)
     axes.plot(truth[row], "k--", label="clean", linewidth=0.7)
-    axes.set(xlabel="column (px)", ylabel="next pixel less this one (grey values)")
-    axes.legend()
+    first = _busiest(edges[row])
+    axes.set(
+        xlabel="column (px)",
+        ylabel="next pixel less this one (grey values)",
+        xlim=(first, first + _SHOWN),
+    )
+    figure.legend(loc="outside upper center", ncols=len(axes.lines))
     figure.savefig(path, dpi=120)
     return found
+
+
+def _busiest(edges: NDArray[np.bool_]) -> int:
+    """Return where the columns begin that hold most edges of a row."""
+    return int(np.argmax(np.convolve(edges, np.ones(_SHOWN), mode="valid")))
 
 
 def _rightward(image: NDArray[np.float32]) -> NDArray[np.float64]:

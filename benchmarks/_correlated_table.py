@@ -29,6 +29,8 @@ def page(results: dict[str, Any]) -> str:
         "",
         *_holes(cases),
         "",
+        *_trusted(cases),
+        "",
         f"{said(results['setting'])}, 40 photons.",
     ]
     return "\n".join(lines) + "\n"
@@ -76,6 +78,27 @@ def _holes(cases: Cases) -> list[str]:
                 own = "" if method == "atbsn" else f"{found['psnr']:.2f}"
                 truth, noise = key.split("/")
                 lines.append(f"| {truth} | {noise} | {name} | {own} | {asked} |")
+    return lines
+
+
+def _trusted(cases: Cases) -> list[str]:
+    """List what the chosen hole gives if the voxel's own value counts in part."""
+    found = {key: case["auto"] for key, case in cases.items() if "auto" in case}
+    parts = [part for one in found.values() for part in one.get("trusted", {})]
+    if not parts:
+        return []
+    columns = list(dict.fromkeys(parts))
+    lines = [
+        "The hole that `auto` chose, with a part of the step from the mean (0) to the "
+        "posterior (1). The best part is known from the truth alone.",
+        "",
+        f"| truth | noise | hole | {' | '.join(columns)} |",
+        "|" + "---|" * (3 + len(columns)),
+    ]
+    for key, one in found.items():
+        scores = one.get("trusted", {})
+        cells = [f"{scores[part]:.2f}" if part in scores else "" for part in columns]
+        lines.append(f"| {' | '.join([*key.split('/'), one['hole'], *cells])} |")
     return lines
 
 

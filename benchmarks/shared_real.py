@@ -29,7 +29,7 @@ import napari_blindspot as nb
 from _data import find_data
 from _results import Kept, options, said, setting
 from napari_blindspot.sample import nuclei_phantom
-from napari_blindspot.training import learning
+from napari_blindspot.training import fitting
 from napari_blindspot.training.holes import Holes
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def known(name: str, steps: int) -> dict[str, Any]:
         found[label]["psnr"] = psnr(image, truth)
     if name != "white":
         begun = Holes(_SMALLEST, _SMALLEST)
-        with mock.patch.object(learning, "choose_holes", return_value=begun):
+        with mock.patch.object(fitting, "choose_holes", return_value=begun):
             image, one = denoised(noisy, "auto", steps)
         found[_WITHHELD] = {**one, "psnr": psnr(image, truth)}
     return found

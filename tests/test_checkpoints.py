@@ -14,7 +14,7 @@ from napari_blindspot.errors import CheckpointError, RunError
 from napari_blindspot.io import open_stack
 from napari_blindspot.measure.camera_maps import read_camera
 from napari_blindspot.progress import CancelToken, Job, run
-from napari_blindspot.training import distilling, keeping, learning, widening
+from napari_blindspot.training import distilling, fitting, keeping, widening
 from napari_blindspot.training.checkpoint import pack, unpack
 from napari_blindspot.training.distilling import distill
 from napari_blindspot.training.holes import Holes
@@ -86,7 +86,7 @@ def test_what_was_seen_on_the_way_is_remembered(
 ) -> None:
     # The diagnosis of the stack finds nothing, so that the network must.
     found = Holes(SMALLEST, SMALLEST, "The noise is white: blind spot 1 1 1 (z y x)")
-    monkeypatch.setattr(learning, "choose_holes", lambda *_: found)
+    monkeypatch.setattr(fitting, "choose_holes", lambda *_: found)
     auto = {"hole": "auto", "start": "cold", "steps": 20}
     values, kept, look = recording(1, 64, shared=True), Memory(), widening.inspect
 

@@ -155,6 +155,36 @@ def test_a_worker_that_dies_loses_nothing(
     assert_same(out, tmp_path / "whole.ome.zarr")
 
 
+def test_what_failed_once_is_tried_again_when_a_run_is_gone_on_with(
+    tmp_path: Path, source: Path, client: Any
+) -> None:
+    def fill_the_disk() -> None:
+        from napari_blindspot.streaming import worker
+
+        def full(*_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        worker.kept_for_later = worker.write_block
+        worker.write_block = full
+
+    def make_room() -> None:
+        from napari_blindspot.streaming import worker
+
+        worker.write_block = worker.kept_for_later
+
+    model, out = random_student(), tmp_path / "out.ome.zarr"
+    nb.predict(model, source, tmp_path / "whole.ome.zarr", threads=1)
+    client.run(fill_the_disk)
+    try:
+        with pytest.raises(RunError, match="the disk is full") as held:
+            nb.predict(model, source, out, threads=1, client=client)
+    finally:
+        client.run(make_room)
+    nb.predict(model, source, out, threads=1, client=client, resume=True)
+    assert held.value is not None  # with it lives all that it was raised from
+    assert_same(tmp_path / "whole.ome.zarr", out)
+
+
 def test_a_source_that_workers_cannot_read_is_refused(
     tmp_path: Path, source: Path, client: Any
 ) -> None:

@@ -147,6 +147,26 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path, source: Path) -> None:
     predict(out, source, resume=True)  # nothing of it was touched
 
 
+def test_a_model_may_be_named_from_another_folder(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(random_teacher(), tmp_path / "model.safetensors")
+    out, token = tmp_path / "out.ome.zarr", CancelToken()
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Cancelled):
+        nb.denoise(
+            source,
+            out,
+            model="model.safetensors",
+            cancel=token,
+            on_progress=stop_after(3)(token),
+        )
+    monkeypatch.chdir(tmp_path / "inside")
+    nb.denoise(source, out, model="../model.safetensors", resume=True)
+    assert out.exists()
+
+
 def test_a_source_that_was_changed_is_not_gone_on_with(
     tmp_path: Path, source: Path
 ) -> None:

@@ -31,9 +31,9 @@ from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.normalize import Normalization
 from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken, run
+from napari_blindspot.training.fitting import fit_recipe
 from napari_blindspot.training.holes import Holes
 from napari_blindspot.training.inspection import inspect
-from napari_blindspot.training.learning import _fit_recipe
 from napari_blindspot.training.loop import train_network
 from napari_blindspot.training.sampling import CropSampler, Source
 from napari_blindspot.training.varying import augment
@@ -253,7 +253,7 @@ def test_channels_seen_together_have_one_start(channels: str, starts: int) -> No
     series = plane_series(open_stack(np.zeros((2, 4, 32, 32)), axes="CZYX"), "z")
     settings = parse_settings(TrainSettings, channels=channels)
     holes = Holes((1, 1, 1), (1, 1, 1))
-    recipe, _ = _fit_recipe(Recipe(), series, settings, holes)
+    recipe, _ = fit_recipe(Recipe(), series, settings, holes)
     assert recipe.network.starts == starts
     assert recipe.network.channels == 3 - starts
 

@@ -28,6 +28,7 @@ from napari_blindspot.measure.camera_maps import read_camera
 from napari_blindspot.methods_text import model_methods, result_methods
 from napari_blindspot.model_file import read_header
 from napari_blindspot.sample import Phantom, nuclei_phantom
+from napari_blindspot.starts.shipped import shipped_for
 from napari_blindspot.training import warm
 from napari_blindspot.training.at_once import student_at_once
 from napari_blindspot.training.recipes import choose_recipe, warm_recipe
@@ -110,6 +111,23 @@ def test_no_step_gives_more_than_the_linear_filter_alone(
     assert psnr(at_start.image, stack) > psnr(filtered.image, stack)
 
 
+def test_no_step_of_a_network_without_weights_is_answered_by_one_that_has_some(
+    stack: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = choose_recipe(TrainSettings(quality="best"), "cuda").network
+    assert shipped_for(large.model_copy(update={"units": "noise"})) is None
+    assert not warm.begin("warm", large).is_warm
+    recipe = Recipe(network=large, crop=32, batch=2, steps=0)
+    monkeypatch.setattr(
+        "napari_blindspot.training.fitting.choose_recipe", lambda *_: recipe
+    )
+    told: list[str] = []
+    result = denoised(stack, told, steps=0)
+    assert start_of(result)["used"] is True
+    assert not [one for one in told if "cold" in one]
+    assert psnr(result.image, stack) > psnr(stack.noisy, stack) + 8
+
+
 def test_steps_do_not_make_the_held_out_score_worse(
     at_start: Result, further: Result
 ) -> None:
@@ -168,7 +186,7 @@ def test_a_start_of_random_weights_is_left_out_by_the_held_out_score(
     monkeypatch.setattr(warm, "read_weights", garbage)
     monkeypatch.setattr(Trainer, "step", watched)
     monkeypatch.setattr(
-        "napari_blindspot.training.learning.choose_recipe", lambda *_: cold
+        "napari_blindspot.training.fitting.choose_recipe", lambda *_: cold
     )
     told: list[str] = []
     result = denoised(stack, told, quality="fast")

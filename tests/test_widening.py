@@ -17,7 +17,7 @@ from napari_blindspot.noise.likelihood import scaled
 from napari_blindspot.noise.recalibration import Residuals
 from napari_blindspot.noise.whiteness import AxisCorrelation, Correlation
 from napari_blindspot.progress import CancelToken
-from napari_blindspot.training import learning, widening
+from napari_blindspot.training import fitting, widening
 from napari_blindspot.training.adjusting import UNTOUCHED
 from napari_blindspot.training.holes import Holes, as_learnt
 from napari_blindspot.training.inspection import Inspected
@@ -68,7 +68,7 @@ def train(
     values: NDArray[Any], monkeypatch: pytest.MonkeyPatch, hole: Any = "auto"
 ) -> tuple[nb.Model, list[str]]:
     """Train on a stack whose diagnosis finds nothing."""
-    monkeypatch.setattr(learning, "choose_holes", lambda *_: BEGUN)
+    monkeypatch.setattr(fitting, "choose_holes", lambda *_: BEGUN)
     told: list[str] = []
     model = nb.train(
         values,

@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_blindspot.errors import InputError
@@ -177,22 +178,48 @@ def cpu_threads(settings: DeviceSettings, device: torch.device) -> Iterator[int]
     """Set the number of CPU threads for a while; yields the number.
 
     With a budget in steps it is the same in every run on a machine, so that the same
-    seed gives the same weights; otherwise the fastest number is measured.
+    seed gives the same weights; otherwise the fastest number is measured. Jobs that run
+    side by side may end in any order: the last one to end leaves what the first found.
     """
-    import torch
-
-    before = torch.get_num_threads()
     if settings.threads is not None:
         threads = settings.threads
     elif device.type != "cpu" or getattr(settings, "steps", None) is not None:
         threads = fixed_threads()
     else:
         threads = measured_threads()
-    torch.set_num_threads(threads)
-    try:
+    with _ASKED.threads(threads):
         yield threads
-    finally:
-        torch.set_num_threads(before)
+
+
+class _AskedThreads:
+    """The numbers of CPU threads that are asked for at the same time."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._asked: dict[object, int] = {}  # the latest last
+        self._before = 1
+
+    @contextmanager
+    def threads(self, count: int) -> Iterator[None]:
+        """Use so many, then those of who else still asks, or those of before."""
+        import torch
+
+        who = object()
+        with self._lock:
+            if not self._asked:
+                self._before = torch.get_num_threads()
+            self._asked[who] = count
+            torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._asked[who]
+                others = list(self._asked.values())
+                torch.set_num_threads(others[-1] if others else self._before)
+
+
+_ASKED = _AskedThreads()
 
 
 def channels_last(network: M, device: torch.device) -> M:

@@ -15,6 +15,7 @@ from napari_blindspot.config.students import student_recipe
 from napari_blindspot.device import cpu_threads, fixed_threads, pick_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import Result, provenance_of
+from napari_blindspot.inference.grey_scale import check_grey_scale
 from napari_blindspot.inference.matching import match_channels
 from napari_blindspot.inference.previewing import Previewer, place_of
 from napari_blindspot.io import open_stack
@@ -264,10 +265,18 @@ def predict_lazily(
 
 
 def _matched(model: Model, stack: Stack) -> Job[Model]:
-    """Return the model with a scale and a noise model for every channel."""
+    """Return the model with a scale and a noise model for every channel.
+
+    Raises
+    ------
+    InputError
+        If the model does not fit the channels or the grey values of the stack.
+    """
     if model.n_channels < stack.sizes["C"] and model.n_channels == 1:
         yield Progress("open", 1, 1, "steps", _ONE_FOR_ALL)
-    return match_channels(model, stack)
+    model = match_channels(model, stack)
+    check_grey_scale(model, stack)
+    return model
 
 
 def _refuse_uncertainty(model: Model, settings: PredictSettings) -> None:

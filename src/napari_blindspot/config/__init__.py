@@ -139,6 +139,11 @@ class TrainSettings(
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of every random choice.")
 
+    @property
+    def measures_noise(self) -> bool:
+        """Whether the strength of the noise is measured, neither given nor learned."""
+        return self.unknown == "estimate" and not self.gives_strength
+
     @model_validator(mode="after")
     def _objective_fits(self) -> Self:
         refuse_conflicts(self)

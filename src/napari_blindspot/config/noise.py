@@ -121,6 +121,12 @@ class NoiseSettings(CameraSettings):
         "less than about 3 photons per voxel.",
     )
 
+    @property
+    def gives_strength(self) -> bool:
+        """Whether anything is said about the strength of the noise."""
+        known = (self.gain, self.sigma, self.outliers, self.dark, self.variance_map)
+        return any(value is not None for value in known)
+
     @model_validator(mode="after")
     def _camera_is_complete(self) -> Self:
         camera = {"offset": self.offset, "read_noise": self.read_noise}

@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_blindspot.device import pick_device
 from napari_blindspot.errors import InputError
+from napari_blindspot.inference.grey_scale import refuse_other_scale
 from napari_blindspot.inference.matching import match_channels, series_for
 from napari_blindspot.inference.places import Place as Place
 from napari_blindspot.inference.predictor_student import make_predictor
@@ -124,6 +125,7 @@ class Previewer:
         self._predictor = _predictor(model, settings)
         self._work = {(one.channel, _fixed(one)): (one, field) for one, field in work}
         self._axis = series[0].axis
+        self._checked: set[int] = set()  # channels whose grey values were looked at
 
     def with_model(self, model: Model) -> Previewer:
         """Return the same for another state of the model, e.g. later in its training.
@@ -152,7 +154,8 @@ class Previewer:
         Raises
         ------
         InputError
-            If the place lies outside of the stack.
+            If the place lies outside of the stack, or the model was trained on another
+            scale of grey values.
         Cancelled
             If `cancel` was used.
         """
@@ -171,12 +174,20 @@ class Previewer:
         series, field, own = self._found(place)
         tile = self._tile(series.shape, own, place)
         planes = series.read(tile.planes.read, tile.y.read, tile.x.read)
+        self._check_grey_scale(place.channel, planes[own - tile.planes.read.start])
         cancel.raise_if_cancelled()
         job = predict_tile(self._predictor, series, tile, planes, cancel, field=field)
         mean, _ = run(job)
         joint = self.model.settings.channels > 1
         found: NDArray[np.float32] = mean[0, place.channel] if joint else mean[0]
         return found
+
+    def _check_grey_scale(self, channel: int, plane: NDArray[Any]) -> None:
+        """Look at the first plane of a channel that is read, and at nothing more."""
+        if channel not in self._checked:
+            one = plane[channel] if plane.ndim == 3 else plane  # all of them together
+            refuse_other_scale(self.model, channel, one, self.stack.name)
+            self._checked.add(channel)
 
     def _fitting(self, place: Place) -> list[Place]:
         """Cut a place where it does not fit into memory as a whole."""

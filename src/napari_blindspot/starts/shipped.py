@@ -67,6 +67,19 @@ def shipped_for(settings: NetworkSettings | StudentSettings) -> Shipped | None:
     return None
 
 
+def shipped_teacher(context: int) -> Shipped | None:
+    """Return the start weights of some blind-spot network, None without.
+
+    Parameters
+    ----------
+    context
+        Neighbour planes on either side that it must be able to see.
+    """
+    listed = read_index(weights_folder())
+    teachers = (one for one in listed if all(key in one.network for key in SHAPE))
+    return next((one for one in teachers if one.network["context"] >= context), None)
+
+
 def read_weights(one: Shipped, folder: Traversable | None = None) -> dict[str, Tensor]:
     """Read start weights; single precision.
 

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from napari_blindspot.config import PredictSettings
 from napari_blindspot.errors import BlindspotError, InputError, RunError, reason
@@ -178,6 +179,9 @@ class _Crew:
 
     def __init__(self, client: Any, share: Share) -> None:
         self._client, self._share = client, share
+        # The scheduler remembers a key that failed for as long as anyone holds the
+        # error; a run that is gone on with must not be given that again.
+        self._keys = f"blindspot-{share.run}-{uuid4().hex[:8]}"
         self._tasks: dict[Any, Task] = {}  # futures and what they do
         self._threads, self._counted = 0, -_COUNT_S
         self._paces = {Blocks: Pace(), Shards: Pace()}
@@ -286,11 +290,10 @@ class _Crew:
         """Hand out tasks of one kind, all in one message."""
         if not tasks:
             return
-        prefix = f"blindspot-{self._share.run}-"
         futures = self._client.map(
             partial(function, self._share),
             [task.pieces for task in tasks],
-            key=[prefix + task.key for task in tasks],
+            key=[f"{self._keys}-{task.key}" for task in tasks],
             pure=False,
             retries=_RETRIES,
         )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_blindspot.errors import InputError
 from napari_blindspot.io.remote import stamp
-from napari_blindspot.location import Address
+from napari_blindspot.location import Address, absolute
 from napari_blindspot.planes import middle
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ def source_fingerprint(stack: Stack) -> dict[str, Any]:
 def settings_identity(settings: Settings) -> dict[str, Any]:
     """Return the settings that decide about values, as JSON values."""
     facts = settings.model_dump(mode="json", exclude=set(WITHOUT_EFFECT))
+    for name in facts:
+        given = getattr(settings, name)
+        if isinstance(given, Path):  # another folder to run in is no other file
+            facts[name] = str(absolute(given))
     return {name: facts[name] for name in sorted(facts)}
 
 

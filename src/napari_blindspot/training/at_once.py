@@ -66,7 +66,8 @@ def models_at_once(
     _refuse_weightless(settings)
     settings = without_steps(settings)
     device = pick_device(settings.device)
-    beginning = begin(settings.start, choose_recipe(settings, device.type).network)
+    network = choose_recipe(settings, device.type).network
+    beginning = begin(settings.start, network, untrained=True)
     size = None
     if settings.start == "warm" and shipped_may_answer(settings):
         with suppress(ModelFileError):

@@ -19,6 +19,7 @@ from napari_blindspot.config.students import (
 from napari_blindspot.device import cpu_threads, pick_device
 from napari_blindspot.errors import ModelFileError
 from napari_blindspot.facts import student_facts
+from napari_blindspot.inference.grey_scale import check_grey_scale
 from napari_blindspot.inference.matching import match_channels, series_for
 from napari_blindspot.inference.predictor_student import make_predictor
 from napari_blindspot.measure.camera_maps import read_camera
@@ -78,6 +79,7 @@ def distill(
     """
     device = pick_device(settings.device)
     model = match_channels(model, stack)
+    check_grey_scale(model, stack)
     recipe = _budget(student_recipe(device.type), settings)
     with cpu_threads(settings, device) as threads:
         lessons, kept_back = yield from make_lessons(

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 from napari_blindspot.errors import BlindspotError, InputError
 from napari_blindspot.model_file import load_model, read_header
 from napari_blindspot.starts.adapt import load_start
-from napari_blindspot.starts.shipped import SHAPE, read_weights, shipped_for
+from napari_blindspot.starts.shipped import (
+    SHAPE,
+    read_weights,
+    shipped_for,
+    shipped_teacher,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +80,9 @@ def check_start(start: str) -> None:
         read_header(start)
 
 
-def begin(start: str, network: NetworkSettings) -> Beginning:
+def begin(
+    start: str, network: NetworkSettings, *, untrained: bool = False
+) -> Beginning:
     """Choose where training starts from.
 
     Parameters
@@ -84,6 +91,9 @@ def begin(start: str, network: NetworkSettings) -> Beginning:
         ``"warm"``, ``"cold"``, or the path of a model file.
     network
         The network that the recipe and the stack ask for.
+    untrained
+        Nothing will be learnt, so a network for which no weights are shipped would
+        have nothing to say; one for which there are some takes its place.
 
     Returns
     -------
@@ -101,10 +111,10 @@ def begin(start: str, network: NetworkSettings) -> Beginning:
         return Beginning(network)
     if start != "warm":
         return _from_model(load_model(start), start, network)
-    return _from_package(network)
+    return _from_package(network, untrained)
 
 
-def _from_package(network: NetworkSettings) -> Beginning:
+def _from_package(network: NetworkSettings, untrained: bool) -> Beginning:
     if network.channels > 1:
         return Beginning(
             network,
@@ -114,6 +124,8 @@ def _from_package(network: NetworkSettings) -> Beginning:
     in_noise = network.model_copy(update={"units": "noise"})
     try:
         shipped = shipped_for(in_noise)
+        if shipped is None and untrained:
+            shipped = shipped_teacher(in_noise.context)
         if shipped is None:
             return Beginning(
                 network,
@@ -125,7 +137,7 @@ def _from_package(network: NetworkSettings) -> Beginning:
         told = str(error).rstrip(".")
         return Beginning(network, sentence=f"Training starts cold: {told}")
     return Beginning(
-        in_noise,
+        in_noise.model_copy(update={name: shipped.network[name] for name in SHAPE}),
         shipped.name,
         weights,
         shipped.network["context"],
