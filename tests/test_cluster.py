@@ -15,6 +15,8 @@ from models import random_student, random_teacher
 from napari_blindspot.errors import Cancelled, InputError, RunError
 from napari_blindspot.io import open_stack
 from napari_blindspot.progress import CancelToken, Progress
+from napari_blindspot.streaming.cluster import _Crew
+from napari_blindspot.streaming.tasks import Blocks
 
 distributed = pytest.importorskip("distributed")
 
@@ -92,6 +94,60 @@ def test_workers_write_what_one_machine_writes(
         beside = [tmp_path / f"{n}.uncertainty.ome.zarr" for n in ("here", "there")]
         assert_same(*beside)
     assert not [one for one in tmp_path.iterdir() if "partial" in one.name]
+
+
+@pytest.mark.parametrize("longest_s", [1.0, 0.0])
+def test_short_blocks_go_out_several_at_a_time(
+    tmp_path: Path,
+    rng: np.random.Generator,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    longest_s: float,
+) -> None:
+    values = rng.poisson(20, (48, 64, 64)).astype(np.uint16)
+    source = tmp_path / "stack.tif"
+    tifffile.imwrite(source, values, metadata={"axes": "ZYX"}, imagej=True)
+    monkeypatch.setattr(
+        "napari_blindspot.streaming.plan.block_shape",
+        lambda shape, **_: (1, *shape[1:]),
+    )
+    sizes: list[int] = []
+    submit = _Crew._submit
+
+    def noted(self: _Crew, function: Any, tasks: Any) -> None:
+        sizes.extend(len(one.pieces) for one in tasks if isinstance(one, Blocks))
+        submit(self, function, tasks)
+
+    monkeypatch.setattr(_Crew, "_submit", noted)
+    client.run(_set_longest, longest_s)
+    model, events = random_student(), list[Progress]()
+    nb.predict(model, source, tmp_path / "here.ome.zarr", threads=1)
+    try:
+        nb.predict(
+            model,
+            source,
+            tmp_path / "there.ome.zarr",
+            threads=1,
+            client=client,
+            on_progress=events.append,
+        )
+    finally:
+        client.run(_set_longest, 1.0)
+    assert_same(tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr")
+    assert max(sizes) > 1
+    if longest_s:
+        assert len(sizes) < sum(sizes) == 48
+    else:  # all but the first of every task went out again
+        assert len(sizes) == 48 < sum(sizes)
+    counts = [event.done for event in events if event.stage == "predict"]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (0, 48)
+
+
+def _set_longest(seconds: float) -> None:
+    from napari_blindspot.streaming import tasks
+
+    tasks._LONGEST_S = seconds
 
 
 def test_a_run_begun_here_is_gone_on_with_there(

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from napari_blindspot.streaming.engine import Outputs
     from napari_blindspot.streaming.plan import StreamPlan
     from napari_blindspot.streaming.record import RunRecord
-    from napari_blindspot.streaming.tasks import Task
+    from napari_blindspot.streaming.tasks import Shard, Task
 
 _RETRIES = 3
 _AHEAD = 4  # tasks in flight per thread of the cluster: one at work, others at hand
@@ -140,20 +140,21 @@ def share_out(
     sinks: dict[str, Any] = {IMAGE: outputs.image}
     if outputs.uncertainty is not None:
         sinks[UNCERTAINTY] = outputs.uncertainty
-    todo = deque(block for block in range(len(plan)) if block not in seen.blocks)
-    crew, shown = _Crew(client, share), 0.0
+    todo = [block for block in range(len(plan)) if block not in seen.blocks]
+    crew, shown = _Crew(client, share, todo), time.monotonic()
     try:
         with seen.times.of("total"):
+            yield Progress("predict", len(seen.blocks), len(plan), "blocks")
             while True:
                 cancel.raise_if_cancelled()
-                if not crew.hand_out(todo, sinks):
+                if not crew.hand_out(sinks):
                     break
                 done = crew.finished()
-                for task, rows in done:
+                for task, found in done:
                     if isinstance(task, Shards):
                         _made(task, sinks)
                         continue
-                    for block, row in zip(task.pieces, rows, strict=True):
+                    for block, row in zip(task.pieces, found, strict=True):
                         index, tile = plan.place(block)
                         regions = regions_of(series[index], tile)
                         parts = row.reshape(len(regions), -1)
@@ -177,16 +178,18 @@ def _made(task: Shards, sinks: Mapping[str, Any]) -> None:
 class _Crew:
     """The workers, and what they have in hand."""
 
-    def __init__(self, client: Any, share: Share) -> None:
+    def __init__(self, client: Any, share: Share, blocks: Sequence[int]) -> None:
         self._client, self._share = client, share
         # The scheduler remembers a key that failed for as long as anyone holds the
         # error; a run that is gone on with must not be given that again.
         self._keys = f"blindspot-{share.run}-{uuid4().hex[:8]}"
+        self._blocks = deque(blocks)  # neither these nor the shards are handed out
+        self._shards: deque[Shard] = deque()
         self._tasks: dict[Any, Task] = {}  # futures and what they do
         self._threads, self._counted = 0, -_COUNT_S
         self._paces = {Blocks: Pace(), Shards: Pace()}
 
-    def hand_out(self, todo: deque[int], sinks: Mapping[str, Any]) -> bool:
+    def hand_out(self, sinks: Mapping[str, Any]) -> bool:
         """Hand out the shards that can be made now, and blocks if there is room.
 
         A bounded number of tasks is in flight, and they go out several at a time: a
@@ -194,8 +197,6 @@ class _Crew:
 
         Parameters
         ----------
-        todo
-            Numbers of blocks; those that are handed out are taken from it.
         sinks
             They know which shards of smaller levels can be made.
 
@@ -204,26 +205,22 @@ class _Crew:
         bool
             Whether anything is in hand.
         """
-        threads = self._count()
-        ready = deque(
-            (label, *shard)
-            for label, sink in sinks.items()
-            for shard in iter(sink.pyramid.take, None)
-        )
-        self._submit(shrink_shards, self._tasks_of(Shards, ready, threads))
-        most = max(2, _AHEAD * threads)
+        for label, sink in sinks.items():
+            ready = iter(sink.pyramid.take, None)
+            self._shards.extend((label, *shard) for shard in ready)
+        most = max(2, _AHEAD * self._count())
+        self._submit(shrink_shards, self._cut(Shards, self._shards, sys.maxsize))
         room = most - len(self._tasks)
         if 2 * room >= most:
-            self._submit(denoise_blocks, self._tasks_of(Blocks, todo, threads, room))
+            self._submit(denoise_blocks, self._cut(Blocks, self._blocks, room))
         return bool(self._tasks)
 
-    def _tasks_of(
-        self, kind: Any, todo: deque[Any], threads: int, most: int = sys.maxsize
-    ) -> list[Task]:
+    def _cut(self, kind: Any, todo: deque[Any], room: int) -> list[Task]:
         """Take tasks from what is to be done, not more than there is room for."""
-        pace, made = self._paces[kind], list[Task]()
-        while todo and len(made) < most:
-            some = pace.pieces(len(todo), threads)
+        pace = self._paces[kind]
+        made: list[Task] = []
+        while todo and len(made) < room:
+            some = pace.pieces(len(todo), self._threads)
             made.append(kind(tuple(todo.popleft() for _ in range(some))))
         return made
 
@@ -238,6 +235,8 @@ class _Crew:
 
     def finished(self) -> list[tuple[Task, Any]]:
         """Wait a moment, and return what was finished with what came of it.
+
+        What a task has left undone because it took long is to be handed out again.
 
         Raises
         ------
@@ -259,8 +258,12 @@ class _Crew:
         done = []
         for future, (seconds, found) in zip(futures, results, strict=True):
             task = self._tasks.pop(future)
-            self._paces[type(task)].took(len(task.pieces), seconds)
-            done.append((task, found))
+            kind: Any = type(task)
+            some = len(found)
+            self._paces[kind].took(some, seconds)
+            todo: deque[Any] = self._blocks if kind is Blocks else self._shards
+            todo.extendleft(reversed(task.pieces[some:]))
+            done.append((kind(task.pieces[:some]), found))
         return done
 
     def leave(self) -> None:

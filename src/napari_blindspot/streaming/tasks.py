@@ -1,18 +1,27 @@
 """What goes into one task of a cluster, and how much: what is done in a moment.
 
 Every task costs client, scheduler and worker some milliseconds, whatever it does. So
-short blocks go out several at a time; but a task is what a cancelled run waits for, and
-what is lost with a worker, so it should not take longer than one long block does.
+short blocks go out several at a time. But a task is what a cancelled run waits for, and
+what is lost with a worker: one that turns out longer than it was meant to be ends
+early, and what it has left undone goes out again.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
-_TASK_S = 0.25  # a hundred times what a task costs
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Piece = TypeVar("Piece")
+Found = TypeVar("Found")
+
+_TASK_S = 0.5  # what a task is meant to take: a hundred times what it costs
+_LONGEST_S = 2 * _TASK_S  # no other piece is begun after this time
 _MOST = 64  # pieces in one task, however short they are
 _ROUNDS = 2  # tasks that everyone should get of what is left
-
 
 Shard = tuple[str, int, tuple[int, ...]]
 """A shard of a smaller level: label of the output, level, index."""
@@ -98,3 +107,31 @@ class Pace:
         many = int(_TASK_S / max(self._seconds, _TASK_S / _MOST))
         fair = -(-left // max(1, _ROUNDS * threads))
         return max(1, min(many, fair))
+
+
+def in_time(
+    pieces: Sequence[Piece], work: Callable[[Piece], Found]
+) -> tuple[float, list[Found]]:
+    """Do one piece after the other until the time of a task is over.
+
+    Parameters
+    ----------
+    pieces
+        One at least; the first is done in any case.
+    work
+        Does one.
+
+    Returns
+    -------
+    seconds
+        That they took.
+    found
+        What came of each piece that was done, in their order.
+    """
+    began = time.monotonic()
+    found: list[Found] = []
+    for piece in pieces:
+        found.append(work(piece))
+        if time.monotonic() - began > _LONGEST_S:
+            break
+    return time.monotonic() - began, found

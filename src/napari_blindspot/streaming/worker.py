@@ -27,6 +27,7 @@ from napari_blindspot.io.shard_writer import open_shards
 from napari_blindspot.progress import CancelToken, run
 from napari_blindspot.streaming.blocks import write_block
 from napari_blindspot.streaming.record import MODEL, RunRecord
+from napari_blindspot.streaming.tasks import in_time
 from napari_blindspot.streaming.work import prepare_work
 
 if TYPE_CHECKING:
@@ -100,14 +101,14 @@ _bench_lock = threading.Lock()
 def denoise_blocks(
     share: Share, blocks: Sequence[int]
 ) -> tuple[float, list[NDArray[np.float64]]]:
-    """Denoise some blocks and write them, one after the other.
+    """Denoise some blocks and write them, one after the other, while there is time.
 
     Returns
     -------
     seconds
         That they took.
     rows
-        What the record has of each.
+        What the record has of each that was done: the first one, or more.
 
     Raises
     ------
@@ -118,9 +119,7 @@ def denoise_blocks(
     """
     with talking(share.out):
         bench = _bench(share)
-        began = time.perf_counter()
-        rows = [_denoise(bench, block) for block in blocks]
-        return time.perf_counter() - began, rows
+        return in_time(blocks, lambda block: _denoise(bench, block))
 
 
 def _denoise(bench: Bench, block: int) -> NDArray[np.float64]:
@@ -153,8 +152,8 @@ def _denoise(bench: Bench, block: int) -> NDArray[np.float64]:
     return np.concatenate([one.as_row(share.samples) for one in facts])
 
 
-def shrink_shards(share: Share, shards: Sequence[Shard]) -> tuple[float, None]:
-    """Make some shards of smaller levels; return the seconds that they took.
+def shrink_shards(share: Share, shards: Sequence[Shard]) -> tuple[float, list[Shard]]:
+    """Make some shards of smaller levels; return the seconds, and those that are made.
 
     Raises
     ------
@@ -163,12 +162,15 @@ def shrink_shards(share: Share, shards: Sequence[Shard]) -> tuple[float, None]:
     """
     with talking(share.out):
         bench = _bench(share)
-        began = time.perf_counter()
-        for label, level, index in shards:
-            _check_current(bench)
-            with writing(share.out, 0):
-                bench.writers[label].shrink(level, index)
-        return time.perf_counter() - began, None
+        return in_time(shards, lambda shard: _shrink(bench, shard))
+
+
+def _shrink(bench: Bench, shard: Shard) -> Shard:
+    label, level, index = shard
+    _check_current(bench)
+    with writing(bench.share.out, 0):
+        bench.writers[label].shrink(level, index)
+    return shard
 
 
 def _bench(share: Share) -> Bench:
