@@ -22,22 +22,28 @@ def page(facts: Mapping[str, Any]) -> str:
             for part, table in _TABLES.items()
             if facts.get(part)
         ),
-        [f"{said(made)}, memory={made['memory']} of the first table."],
+        [f"{said(made)}{_promise(facts)}."],
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
+def _promise(facts: Mapping[str, Any]) -> str:
+    return f", memory={facts['setting']['memory']}" if facts.get("memory") else ""
+
+
 def _memory(found: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        "| network, stack | blocks | Mvoxel denoised | most memory held | "
-        "before the run |"
+        "| network, stack | blocks | Mvoxel denoised | part of the stack | most memory "
+        "held | before the run |"
     )
-    yield "|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|"
     for name, one in found.items():
+        held = float(name.split(", ")[1].removesuffix(" GB")) * 1e9 / 2  # voxels, about
         yield _row(
             name,
             f"{one['blocks']}",
             f"{one['voxels'] / 1e6:.0f}",
+            "all" if one["voxels"] >= held else f"{one['voxels'] / held:.2g}",
             f"**{one['peak'] / _MB:.0f} MB**",
             f"{one['held_before'] / _MB:.0f} MB",
         )
@@ -87,9 +93,9 @@ def _by_dask(one: Mapping[str, Any] | None) -> tuple[str, str, str]:
 def _scaling(found: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "| workers | blocks/s | efficiency | work of a block | beside it | processor "
-        "of client and scheduler per block |"
+        "of client and scheduler per block | processor of all beyond one machine's |"
     )
-    yield "|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|"
     rates = {int(name): one["blocks_per_second"] for name, one in found.items()}
     least = min(rates)
     for name, one in found.items():
@@ -101,6 +107,7 @@ def _scaling(found: Mapping[str, Any]) -> Iterator[str]:
             f"{one['work_ms']:.1f} ms",
             f"**{one['beside_ms']:.1f} ms**",
             f"{one['client_cpu_ms']:.1f} ms",
+            f"{one['cpu_beside_ms']:.1f} ms",
         )
 
 
