@@ -104,16 +104,17 @@ def _counts(seen: Counter[str]) -> dict[str, int]:
 def _network(model: nb.Model, asked: dict[str, Any]) -> dict[str, Any]:
     work = _work(model, asked)
     plan, rng = work.plan(), np.random.default_rng(0)
-    planes, seconds = rng.integers(80, 120, 2**24, np.uint16), 0.0
+    planes, seconds, seen = rng.integers(80, 120, 2**24, np.uint16), 0.0, 0
     for block in range(len(plan)):
         index, tile = plan.place(block)
         box = (tile.planes.read, tile.y.read, tile.x.read)
         shape = tuple(part.stop - part.start for part in box)
         part = planes[: math.prod(shape)].reshape(shape)
+        seen += part.size
         began = time.perf_counter()
         run(predict_tile(work.predictor, work.series[index], tile, part, CancelToken()))
         seconds += time.perf_counter() - began
-    return {"seconds": seconds, "blocks": len(plan)}
+    return {"seconds": seconds, "blocks": len(plan), "seen": seen}
 
 
 def _work(model: nb.Model, asked: dict[str, Any]) -> Work:

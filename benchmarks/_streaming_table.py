@@ -57,25 +57,32 @@ def _memory(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _rate(found: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        "| who, tiles | whole run | network alone | copying alone | ratio of rates | "
-        "reads per chunk | writes per file | processor | dask `map_overlap` | its "
-        "reads per chunk | its processor |"
+        "| who, tiles | blocks | whole run | network alone | copying alone | ratio of "
+        "rates | seen per voxel kept | ratio without halos | reads per chunk | writes "
+        "per file | processor | dask `map_overlap` | its reads per chunk | its "
+        "processor |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     for name, one in found.items():
         if name.count(",") != 1:
             continue
         kind, tiles = name.split(", ")
         copied = found[f"copies, {tiles}"]["seconds"]
         alone = found.get(f"{name}, network")
-        slower = max(copied, alone["seconds"] if alone else 0.0)
+        network = alone["seconds"] if alone else 0.0
+        seen = alone["seen"] / one["voxels"] if alone and "seen" in alone else None
+        ratio = max(copied, network) / one["seconds"]
+        kept = max(copied, network / seen) / one["seconds"] if seen else None
         dask = found.get(f"{name}, dask")
         yield _row(
             name,
+            f"{one['blocks']}",
             f"{one['seconds']:.1f} s",
             f"{alone['seconds']:.1f} s" if alone else "–",
             f"{copied:.1f} s",
-            f"**{slower / one['seconds']:.2f}**" if kind != "copies" else "–",
+            f"**{ratio:.2f}**" if kind != "copies" else "–",
+            f"{seen:.2f}" if seen else "–",
+            f"{kept:.2f}" if kept else "–",
             f"{one['reads'] / one['chunks']:.2f}",
             f"{one['writes'] / one['files']:.2f}",
             f"{one['cpu_seconds']:.1f} s",

@@ -130,11 +130,14 @@ def measure_rate(place: Path, kept: Kept, args: argparse.Namespace) -> None:
             continue  # the budget is spent
         waits = {"per_voxel": found[copied]["seconds"] / (planes * RATE_SIDE**2)}
         balanced = {**copies, "copy": waits}
-        for kind, asked in (("balanced", balanced), ("student", student)):
+        kinds = {"copies": copies, "balanced": balanced, "student": student}
+        for kind in args.kinds:
+            asked = kinds[kind]
             measure(f"{kind}, {tiles}, network", "network", asked)
             measure(f"{kind}, {tiles}", "stream", asked)
-        for kind, asked in (("copies", copies), ("student", student)):
-            measure(f"{kind}, {tiles}, dask", "dask", asked)
+        for kind in ("copies", "student"):
+            if kind in ("copies", *args.kinds):
+                measure(f"{kind}, {tiles}, dask", "dask", kinds[kind])
 
 
 def fastest(
@@ -174,6 +177,13 @@ def parse(words: list[str] | None) -> argparse.Namespace:
         "--most-planes", type=int, default=960, help="that a run of copies denoises"
     )
     parser.add_argument("--voxels", type=float, default=6e7, help="of a run for rate")
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=("balanced", "student"),
+        help="networks, rate",
+        default=["balanced", "student"],
+    )
     parser.add_argument("--runs", type=int, default=3, help="the fastest counts")
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2, 4])
     parser.add_argument("--delay", type=float, default=0.1, help="s per block, scaling")
