@@ -85,6 +85,15 @@ def bright(phantom: Phantom) -> NDArray[np.generic]:
     return (phantom.offset + phantom.gain * electrons).astype(np.float32)
 
 
+def test_a_model_of_bright_parts_is_taken_for_dark_ones(
+    phantom: Phantom, model: Model
+) -> None:
+    values = bright(phantom)
+    known = replace(model, scales=(fit_normalization(values[values > 500]),))
+    for plane in dark(phantom):
+        refuse_other_scale(known, 0, plane, "dark")
+
+
 @pytest.mark.parametrize("record", [dark, bright])
 def test_another_exposure_of_the_same_camera_is_taken(
     record: object, phantom: Phantom, model: Model

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from magicgui.widgets import CheckBox, FileEdit, LineEdit
+from magicgui.widgets import CheckBox, ComboBox, FileEdit, LineEdit
 from magicgui.widgets.bases import ValuedContainerWidget, ValueWidget
 
 from napari_blindspot.config import DenoiseSettings
@@ -33,6 +33,21 @@ def default(name: str) -> Any:
 def help_text(name: str, kind: type[Settings] = DenoiseSettings) -> str:
     """Return what a setting means."""
     return kind.model_fields[name].description or ""
+
+
+def limits(name: str) -> dict[str, Any]:
+    """Return the least and the largest value of a setting that has both."""
+    marks = DenoiseSettings.model_fields[name].metadata
+    return {
+        "min": next(mark.ge for mark in marks if hasattr(mark, "ge")),
+        "max": next(mark.le for mark in marks if hasattr(mark, "le")),
+    }
+
+
+def choice(name: str, label: str) -> ComboBox:
+    """Return a list for a setting that is one of a few words."""
+    words = get_args(DenoiseSettings.model_fields[name].annotation)
+    return ComboBox(choices=words, **described(name, label))
 
 
 def check_box(name: str, text: str) -> CheckBox:

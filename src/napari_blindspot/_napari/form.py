@@ -17,6 +17,7 @@ from magicgui.widgets import (
 from magicgui.widgets.bases import Widget
 
 from napari_blindspot._napari.advanced_form import AdvancedForm
+from napari_blindspot._napari.blind2grad_form import Blind2GradForm
 from napari_blindspot._napari.fields import (
     Field,
     bare,
@@ -40,6 +41,8 @@ from napari_blindspot.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from napari_blindspot._napari.asked_form import AskedForm
 
 QUALITIES: tuple[str, ...] = get_args(Quality)
 LIMITS = ("minutes", "steps")
@@ -107,7 +110,8 @@ class DenoiseForm(Container[Widget]):
     """Widgets for `DenoiseSettings`, each under the name of its setting.
 
     The defaults, the choices and the help texts are those of the settings. A newcomer
-    sees the training time alone; the rest is folded away.
+    sees the training time alone; the rest is folded away, and what one method alone
+    has is there with that method only.
     """
 
     def __init__(self) -> None:
@@ -115,10 +119,12 @@ class DenoiseForm(Container[Widget]):
         self.output = OutputForm()
         self.noise = NoiseForm()
         self.tunable = TunableForm()
+        self.blind2grad = Blind2GradForm()
         self.advanced = AdvancedForm()
         self.output_fold = Fold("Output", self.output)
         self.noise_fold = Fold("Noise", self.noise)
         self.tunable_fold = Fold("Blind spot and strength", self.tunable)
+        self.blind2grad_fold = Fold("Blind2Grad", self.blind2grad)
         self.advanced_fold = Fold("Advanced", self.advanced)
         super().__init__(
             widgets=[
@@ -126,13 +132,15 @@ class DenoiseForm(Container[Widget]):
                 self.output_fold,
                 self.noise_fold,
                 self.tunable_fold,
+                self.blind2grad_fold,
                 self.advanced_fold,
             ],
             labels=False,
             name="form",
         )
         self.margins = (0, 0, 0, 0)
-        self.advanced.method.changed.connect(self.tunable.meant_for)
+        self.advanced.method.changed.connect(self._show_method)
+        self._show_method(self.advanced.method.value)
 
     def settings(self) -> DenoiseSettings:
         """Return the settings that the widgets show.
@@ -178,9 +186,19 @@ class DenoiseForm(Container[Widget]):
         if "model" in options:  # it brings its training along
             options = {k: v for k, v in options.items() if k not in TRAINING_ONLY}
         # What was chosen on purpose is never dropped: beside a model it is refused.
-        for form in (self.noise, self.tunable, self.advanced):
+        for form in self._chosen_forms:
             options |= form.given()
         return options
+
+    @property
+    def _chosen_forms(self) -> tuple[AskedForm | AdvancedForm, ...]:
+        """The forms of which what was changed is sent, if it is asked for."""
+        return (self.noise, self.tunable, self.blind2grad, self.advanced)
+
+    def _show_method(self, method: str) -> None:
+        """Show what the chosen method has, and nothing that it has not."""
+        self.tunable.meant_for(method)
+        self.blind2grad_fold.visible = self.blind2grad.meant_for(method)
 
     def _refuse_unasked(self, options: dict[str, object]) -> None:
         """Let the settings say why what is hidden now cannot be chosen."""
@@ -195,8 +213,9 @@ class DenoiseForm(Container[Widget]):
             parse_settings(DenoiseSettings, **{**self._given(), **unasked})
 
     def _is_asked(self, widget: Field) -> bool:
-        forms = (self.noise, self.tunable, self.advanced)
-        return all(form.is_asked(widget) for form in forms if widget in form)
+        return all(
+            form.is_asked(widget) for form in self._chosen_forms if widget in form
+        )
 
     def _choose(self, name: str, value: object) -> None:
         fields = self._fields()
@@ -215,9 +234,7 @@ class DenoiseForm(Container[Widget]):
 
     def _fields(self) -> dict[str, Field]:
         """Return the widgets that are named after a setting."""
-        groups = (
-            self.training, self.output, self.noise, self.tunable, self.advanced,
-        )  # fmt: skip
+        groups = (self.training, self.output, *self._chosen_forms)
         return {
             widget.name: widget
             for group in groups

@@ -10,7 +10,7 @@ by a factor has noise that was multiplied like the image.
 
 from __future__ import annotations
 
-from math import log
+from math import inf, log
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.model import Model
+    from napari_blindspot.noise.models import PoissonGaussian
     from napari_blindspot.stack import Stack
 
 _SIDE = 256  # pixels of the window that is looked at
 _LEAST_SIDE = 3  # what a second difference needs
-_RANGE = 8.0  # times, either way; below that nothing is said
+_RANGE = 3.0  # times, either way; below that nothing is said
 _DARKER = 5.0  # standard deviations of the noise
 _NOISE = log(8.0)  # of the variance; fine structure passes for some noise
 _MAD = 0.6745  # of a normal deviate, its median absolute value
@@ -78,7 +79,7 @@ def refuse_other_scale(
     Raises
     ------
     InputError
-        If its range is more than 8 times larger or smaller, and it is either darker
+        If its range is more than 3 times larger or smaller, and it is either darker
         than the camera gets, or has the noise of a copy by that factor rather than
         that of the camera.
     """
@@ -95,8 +96,8 @@ def refuse_other_scale(
     # Where the centre lies in the stack that the model knows, if this is a copy of it.
     source = scale.offset + (centre - low) / factor
     copied = factor**2 * float(noise.variance(float(source)))
-    too_dark = centre < scale.offset - _DARKER * expected**0.5
-    comparable = _knows_white_noise(model) and found > 0
+    too_dark = centre < _darkest(noise.ordinary)
+    comparable = _knows_white_noise(model, channel) and found > 0
     if not too_dark and not (comparable and _is_copy(found**2, expected, copied)):
         return
     raise InputError(
@@ -121,7 +122,21 @@ def _noise(values: NDArray[np.float64]) -> float:
     return found / _MAD / _SECOND_DIFFERENCE
 
 
-def _knows_white_noise(model: Model) -> bool:
+def _darkest(noise: PoissonGaussian) -> float:
+    """Return a grey value below which the camera gives hardly any.
+
+    Without light the variance is that of reading alone, so the dark lies above where
+    the line of the noise model meets 0; how far that is known, its intervals tell.
+    """
+    slope = noise.a_interval[1] if noise.a_interval else noise.a
+    start = noise.b_interval[1] if noise.b_interval else noise.b
+    if slope <= 0:  # as noisy everywhere, so nothing tells what is dark
+        return -inf
+    return float(-start / slope - _DARKER * noise.floor**0.5)
+
+
+def _knows_white_noise(model: Model, channel: int) -> bool:
     """Return whether differences of neighbours show all of the noise it knows."""
     teacher = model.provenance.get("teacher") or {}
-    return max(model.known_hole or teacher.get("hole") or (1, 1, 1)) == 1
+    hole = model.known_hole or teacher.get("hole") or (1, 1, 1)
+    return max(hole) == 1 and model.noise[channel].ordinary.seen == 1
