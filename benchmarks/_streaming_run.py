@@ -110,7 +110,9 @@ def _network(model: nb.Model, asked: dict[str, Any]) -> dict[str, Any]:
         box = (tile.planes.read, tile.y.read, tile.x.read)
         shape = tuple(part.stop - part.start for part in box)
         part = planes[: math.prod(shape)].reshape(shape)
-        seen += part.size
+        # Planes beside those of a tile are seen too, but nothing is made of them.
+        centres = tile.planes.core.stop - tile.planes.core.start
+        seen += centres * math.prod(shape[1:])
         began = time.perf_counter()
         run(predict_tile(work.predictor, work.series[index], tile, part, CancelToken()))
         seconds += time.perf_counter() - began

@@ -114,7 +114,7 @@ def _scaling(found: Mapping[str, Any]) -> Iterator[str]:
             f"{one['work_ms']:.1f} ms",
             f"**{one['beside_ms']:.1f} ms**",
             f"{one['client_cpu_ms']:.1f} ms",
-            f"{one['cpu_beside_ms']:.1f} ms",
+            f"{one['cpu_beside_ms']:.1f} ms" if "cpu_beside_ms" in one else "–",
         )
 
 
