@@ -10,6 +10,7 @@ import pytest
 
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack
+from nikon_files import write_nikon
 from vendor_files import write_imaris, write_leica
 
 if TYPE_CHECKING:
@@ -204,6 +205,48 @@ def test_zeiss_gives_pixels_voxel_size_and_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stack.read({"C": 1, "Z": 3}), values[1, 3])
     np.testing.assert_array_equal(stack.data.compute(), values)
     assert {sizes[0] for sizes in stack.data.chunks[:2]} == {1}
+
+
+def test_nikon_gives_pixels_voxel_size_time_and_names(tmp_path: Path) -> None:
+    pytest.importorskip("bioio_nd2", reason="the extra 'formats' is missing")
+    values = pixels(3, 5, 2, 20, 34)
+    path = write_nikon(tmp_path / "a.nd2", values, (0.5, 0.1), 2.5, ("DAPI", "GFP"))
+    stack = open_stack(path)
+    assert (stack.axes, stack.channel_names) == ("TCZYX", ("DAPI", "GFP"))
+    assert stack.voxel_size == pytest.approx((0.5, 0.1, 0.1))
+    assert stack.time_step_s == pytest.approx(2.5)
+    np.testing.assert_array_equal(stack.data.compute(), np.swapaxes(values, 1, 2))
+
+
+def test_nikon_reads_the_frame_that_is_asked_for_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("bioio_nd2", reason="the extra 'formats' is missing")
+    import nd2
+
+    values = pixels(3, 5, 2, 20, 34)
+    path = write_nikon(tmp_path / "a.nd2", values, (0.5, 0.1), 2.5, ("DAPI", "GFP"))
+    seen: list[int] = []
+    read = nd2.ND2File.read_frame
+    monkeypatch.setattr(
+        nd2.ND2File,
+        "read_frame",
+        lambda self, index: seen.append(int(index)) or read(self, index),
+    )
+    stack = open_stack(path)
+    assert seen == []
+    plane = stack.read({"T": 1, "C": 1, "Z": 3})
+    np.testing.assert_array_equal(plane, values[1, 3, 1])
+    assert seen == [5 + 3]
+
+
+def test_a_nikon_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("bioio_nd2", reason="the extra 'formats' is missing")
+    values = pixels(1, 5, 1, 20, 34)
+    path = write_nikon(tmp_path / "a.nd2", values, (0.5, 0.1), 1.0, ("DAPI",))
+    path.write_bytes(path.read_bytes()[:-9000])
+    with pytest.raises(InputError, match=r"a\.nd2 cannot be read as \.nd2"):
+        open_stack(path)
 
 
 def write_zeiss(path: Path, values: NDArray[np.uint16]) -> Path:
