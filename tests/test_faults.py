@@ -140,6 +140,20 @@ def test_a_chunk_that_cannot_be_read_stops_a_run_that_can_go_on(
     assert digest(out) == digest(whole)
 
 
+def test_a_source_that_cannot_be_told_apart_leaves_nothing_behind(
+    tmp_path: Path, source: Path
+) -> None:
+    chunk = source / "c" / "0" / "0" / "0"  # holds what a source is known by again
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[:100])
+    out = tmp_path / "out.ome.zarr"
+    with pytest.raises(InputError, match=r"stack\.zarr could not be read"):
+        predict(source, out)
+    assert not [one for one in tmp_path.iterdir() if "out" in one.name]
+    chunk.write_bytes(whole)
+    predict(source, out)
+
+
 def test_a_source_that_was_exchanged_is_not_gone_on_with(
     tmp_path: Path, source: Path, rng: np.random.Generator
 ) -> None:

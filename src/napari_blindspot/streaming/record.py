@@ -267,7 +267,7 @@ def recorded(
     with writing(out, 0):
         record = RunRecord(out)
     with _alone(out):
-        with writing(out, 0):
+        with _removed_if_new(record), writing(out, 0):
             record.check(stack, settings)  # if it refuses, nothing is touched
         try:
             with writing(out, 4 * stack.n_voxels):  # what is written down, too
@@ -278,6 +278,18 @@ def recorded(
                 raise
             raise _with_advice(error, record) from error
     record.close()
+
+
+@contextmanager
+def _removed_if_new(record: RunRecord) -> Iterator[None]:
+    """Leave nothing behind where a run ends before it has said what it is."""
+    is_new = "source" not in record.store.manifest
+    try:
+        yield
+    except BaseException:
+        if is_new and not record.is_worth_keeping:
+            record.discard()
+        raise
 
 
 def _prepare(out: Location, settings: PredictSettings) -> None:
