@@ -140,7 +140,7 @@ METHODS: dict[str, Callable[[Counts, int, float], Measured]] = {
     "blind2grad slice-wise": partial(_train, method="blind2grad", context="none"),
     "blind2grad": partial(_train, method="blind2grad"),
     "bayesian slice-wise": partial(_train, context="none"),
-    "bayesian": partial(_train, student="small"),
+    "bayesian": _train,
     "atbsn": partial(_train, method="atbsn", student="small"),
     "n2v": _noise2void,
     "bm3d": _transformed,

@@ -51,6 +51,7 @@ STACK_LABELS = {
     "bm4d": "BM4D, Anscombe transform",
 }
 Rows = dict[str, dict[str, Any]]
+_LEVELS = 3  # of noise, from which on they are set side by side
 
 
 def page(results: dict[str, Any], missing: list[str]) -> str:
@@ -62,6 +63,7 @@ def page(results: dict[str, Any], missing: list[str]) -> str:
         "",
         *_ablation(images),
         *_photos(images),
+        *_levels(images),
         *_stacks(results.get("stacks", {})),
         *_course(results.get("course", {})),
         *_profile(results.get("profile", {})),
@@ -139,6 +141,38 @@ def _photos(images: dict[str, Rows]) -> list[str]:
                 "",
             ]
     return lines
+
+
+def _levels(images: dict[str, Rows], name: str = "Set12") -> list[str]:
+    """Show what noise does to each method, on the images that have every level."""
+    sigmas = _sigmas(images)
+    numbers = {label.split("/")[1] for label in images if label.startswith(f"{name}/")}
+    by_image = [[images.get(f"{name}/{n}/{s}", {}) for s in sigmas] for n in numbers]
+    ours = name_of({})
+    shown = [levels for levels in by_image if all(ours in rows for rows in levels)]
+    if len(sigmas) < _LEVELS or not shown:
+        return []
+    methods = (ours, *LABELS)
+    return [
+        f"### Noise levels: {len(shown)} images of {name}",
+        "",
+        "Mean PSNR, and its standard deviation over the images.",
+        "",
+        f"| | {' | '.join(f'σ = {sigma}' for sigma in sigmas)} |",
+        "|---|" + "---|" * len(sigmas),
+        *(
+            _level_row(method, shown)
+            for method in methods
+            if all(method in rows for levels in shown for rows in levels)
+        ),
+        "",
+    ]
+
+
+def _level_row(method: str, shown: list[list[Rows]]) -> str:
+    table = np.array([[rows[method]["psnr"] for rows in levels] for levels in shown])
+    cells = [f"{column.mean():.2f} ± {column.std():.2f}" for column in table.T]
+    return f"| {LABELS.get(method, 'blind2grad')} | {' | '.join(cells)} |"
 
 
 def _photo_row(name: str, method: str, found: list[Rows], ours: str) -> str:
