@@ -94,7 +94,7 @@ def _ablation(images: dict[str, Rows]) -> list[str]:
             ]  # fmt: skip
             if shown:
                 lines += [
-                    f"### {group}: {len(shown)} images of Set12, σ = {sigma}",
+                    f"### {group}: {_counted(shown)} of Set12, σ = {sigma}",
                     "",
                     "| | PSNR | SSIM | GMSD | least to most, to the first row |",
                     "|---|---|---|---|---|",
@@ -155,7 +155,7 @@ def _levels(images: dict[str, Rows], name: str = "Set12") -> list[str]:
         return []
     methods = (ours, *LABELS)
     return [
-        f"### Noise levels: {len(shown)} images of {name}",
+        f"### Noise levels: {_counted(shown)} of {name}",
         "",
         "Mean PSNR, and its standard deviation over the images.",
         "",
@@ -321,6 +321,10 @@ def _published() -> list[str]:
 def _sigmas(images: dict[str, Rows]) -> list[str]:
     found = {label.rsplit("/", 1)[1] for label, rows in images.items() if rows}
     return sorted(found, key=float)
+
+
+def _counted(images: list[Any]) -> str:
+    return "1 image" if len(images) == 1 else f"{len(images)} images"
 
 
 def _scores(each: list[dict[str, Any]]) -> str:
