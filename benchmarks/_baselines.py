@@ -97,8 +97,11 @@ def fit(
     seconds: float,
     device: torch.device,
     rate: float = 2e-3,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, int]:
     """Train by mean squared error; with a score, keep the weights of its best check.
+
+    Seconds are those of `clock`.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def fit(
     optimiser = torch.optim.Adam(net.parameters(), lr=rate)
     spent, step, checks, best = 0.0, 0, 0, (-np.inf, {}, 0)
     while spent < seconds:
-        start = time.perf_counter()
+        start = clock()
         for group in optimiser.param_groups:
             group["lr"] = rate * 0.5 * (1 + np.cos(np.pi * spent / seconds))
         planes, target, weight = (x.to(device) for x in make_batch())
@@ -118,7 +121,7 @@ def fit(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        spent, step = spent + time.perf_counter() - start, step + 1
+        spent, step = spent + clock() - start, step + 1
         if score is not None and spent >= (checks + 1) * seconds / _CHECKS:
             checks += 1
             value = score()
@@ -138,6 +141,7 @@ def noise2void(
     device: torch.device,
     crop: int,
     box: tuple[int, int] = (1, 1),
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Fitted:
     """Train Noise2Void on the noisy stack, best over training length (by the truth).
 
@@ -170,6 +174,7 @@ def noise2void(
         lambda: psnr(image(), case.truth),
         seconds=seconds,
         device=device,
+        clock=clock,
     )
     return Fitted(image(), spent, steps)
 

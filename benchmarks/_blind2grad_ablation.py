@@ -26,6 +26,14 @@ GROUPS: dict[str, list[Settings]] = {
     "ε_s": [{"eps_s": one} for one in _GREYS],
     "ε_g": [{"eps_g": one} for one in _GREYS],
     "ε_g, voxel by voxel": [{"eps_g": one, "detail_by": "pixel"} for one in _GREYS],
+    "answer": [
+        *(
+            {"average": average, "omega": omega}
+            for omega in (0.8, 0.0)
+            for average in ("all", "hidden", "none")
+        ),
+        {"combine": True},
+    ],
     "gradient flow": [
         {"gradient_flow": flow, "loss_form": form}
         for flow in ("stopped", "live")

@@ -51,6 +51,7 @@ STACK_LABELS = {
     "bm4d": "BM4D, Anscombe transform",
 }
 Rows = dict[str, dict[str, Any]]
+_LEVELS = 3  # of noise, from which on they are set side by side
 
 
 def page(results: dict[str, Any], missing: list[str]) -> str:
@@ -62,15 +63,17 @@ def page(results: dict[str, Any], missing: list[str]) -> str:
         "",
         *_ablation(images),
         *_photos(images),
+        *_levels(images),
         *_stacks(results.get("stacks", {})),
         *_course(results.get("course", {})),
         *_profile(results.get("profile", {})),
         *_real(results.get("real", {})),
+        *_batch(results.get("batch", {})),
         f"Not available here: {', '.join(missing)}." if missing else "",
         "",
-        f"{said(made)} at most, but for the course; {made['seconds']:g} s of ZS-N2N, "
-        "Noise2Self and Noise2Void, which is less than their papers give them. Seconds "
-        "are those of the CPU, training and answer (Noise2Void: on the clock).",
+        f"{said(made)} at most, but for the course; {made['seconds']:g} s of ZS-N2N "
+        "and Noise2Self, and four times as much of Noise2Void, which is less than "
+        "their papers give them. Seconds are those of the CPU, training and answer.",
         "",
         *_published(),
     ]
@@ -91,7 +94,7 @@ def _ablation(images: dict[str, Rows]) -> list[str]:
             ]  # fmt: skip
             if shown:
                 lines += [
-                    f"### {group}: {len(shown)} images of Set12, σ = {sigma}",
+                    f"### {group}: {_counted(shown)} of Set12, σ = {sigma}",
                     "",
                     "| | PSNR | SSIM | GMSD | least to most, to the first row |",
                     "|---|---|---|---|---|",
@@ -139,6 +142,38 @@ def _photos(images: dict[str, Rows]) -> list[str]:
                 "",
             ]
     return lines
+
+
+def _levels(images: dict[str, Rows], name: str = "Set12") -> list[str]:
+    """Show what noise does to each method, on the images that have every level."""
+    sigmas = _sigmas(images)
+    numbers = {label.split("/")[1] for label in images if label.startswith(f"{name}/")}
+    by_image = [[images.get(f"{name}/{n}/{s}", {}) for s in sigmas] for n in numbers]
+    ours = name_of({})
+    shown = [levels for levels in by_image if all(ours in rows for rows in levels)]
+    if len(sigmas) < _LEVELS or not shown:
+        return []
+    methods = (ours, *LABELS)
+    return [
+        f"### Noise levels: {_counted(shown)} of {name}",
+        "",
+        "Mean PSNR, and its standard deviation over the images.",
+        "",
+        f"| | {' | '.join(f'σ = {sigma}' for sigma in sigmas)} |",
+        "|---|" + "---|" * len(sigmas),
+        *(
+            _level_row(method, shown)
+            for method in methods
+            if all(method in rows for levels in shown for rows in levels)
+        ),
+        "",
+    ]
+
+
+def _level_row(method: str, shown: list[list[Rows]]) -> str:
+    table = np.array([[rows[method]["psnr"] for rows in levels] for levels in shown])
+    cells = [f"{column.mean():.2f} ± {column.std():.2f}" for column in table.T]
+    return f"| {LABELS.get(method, 'blind2grad')} | {' | '.join(cells)} |"
 
 
 def _photo_row(name: str, method: str, found: list[Rows], ours: str) -> str:
@@ -244,6 +279,25 @@ def _real(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def _batch(found: dict[str, Any]) -> list[str]:
+    if not found:
+        return []
+    return [
+        "### Several networks as one batch",
+        "",
+        "Milliseconds of the CPU for a step of one network, least of 15.",
+        "",
+        "| networks | one after the other | as one batch | times as fast |",
+        "|---|---|---|---|",
+        *(
+            f"| {count} | {one['single']:.1f} | {one['batch']:.1f} | "
+            f"{one['single'] / one['batch']:.2f} |"
+            for count, one in found.items()
+        ),
+        "",
+    ]
+
+
 def _published() -> list[str]:
     return [
         "### The paper's rows",
@@ -267,6 +321,10 @@ def _published() -> list[str]:
 def _sigmas(images: dict[str, Rows]) -> list[str]:
     found = {label.rsplit("/", 1)[1] for label, rows in images.items() if rows}
     return sorted(found, key=float)
+
+
+def _counted(images: list[Any]) -> str:
+    return "1 image" if len(images) == 1 else f"{len(images)} images"
 
 
 def _scores(each: list[dict[str, Any]]) -> str:

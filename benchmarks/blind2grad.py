@@ -13,6 +13,7 @@ Run ``python benchmarks/blind2grad.py --out docs/benchmarks``. Parts (``--parts`
 ``course``    quality and losses against steps
 ``profile``   gradients along a line of text
 ``real``      the photographs of SIDD, where the user has them, with ``variant real``
+``batch``     whether several networks train faster as one batch
 
 Results are kept in a JSON file and continued: what is in it is not run again;
 ``--budget`` stops after that many minutes. All training is on one thread, and seconds
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+import _blind2grad_batch as batch
 import _blind2grad_course as course
 import _blind2grad_stacks as stacks
 from _blind2grad_ablation import GROUPS, name_of
@@ -199,6 +201,14 @@ def on_real(read: Callable[[], Any], steps: int) -> dict[str, Any]:
     return {"noisy": scored_real(shot.noisy, shot), "real": scored_real(image, shot)}
 
 
+def batches(kept: Kept, args: argparse.Namespace) -> None:
+    """Time several networks as one batch."""
+    del args
+    for count in batch.COUNTS:
+        measured = partial(batch.measure, count)
+        kept.measure(kept.part("batch"), str(count), measured)
+
+
 PARTS = {
     "ablation": ablation,
     "photos": photos,
@@ -206,6 +216,7 @@ PARTS = {
     "course": courses,
     "profile": line,
     "real": real,
+    "batch": batches,
 }
 
 

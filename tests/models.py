@@ -1,4 +1,4 @@
-"""Models for tests: random weights that are nowhere zero, teachers and students."""
+"""Models for tests: random weights that are nowhere zero, of all kinds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_blindspot.config.blind2grad import MaskedNetworkSettings
 from napari_blindspot.config.students import StudentSettings
 from napari_blindspot.model import Model
+from napari_blindspot.networks.blind2grad import Blind2GradNetwork
 from napari_blindspot.networks.student import StudentNetwork
 from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.normalize import Normalization
@@ -62,6 +64,23 @@ def random_student(context: int = 1, axis: str = "z", channels: int = 1) -> Mode
         taps = torch.randn(network.kernel.shape, generator=generator)
         network.kernel.copy_(0.1 * taps)
     return Model(network.eval(), *_known(channels), axis if context else "none")
+
+
+def random_masked(**settings: object) -> Model:
+    """Return a small masked model, one plane of context and eight passes."""
+    small = {"width": 4, "depth": 2, "context": 1, "window": 2, "passes": 8}
+    torch.manual_seed(3)
+    network = Blind2GradNetwork(
+        MaskedNetworkSettings.model_validate({**small, **settings})
+    )
+    return Model(
+        network.eval(),
+        (Normalization(100.0, 50.0),),
+        (PoissonGaussian(2.0, 100.0, 1.0),),
+        "z",
+        "blind2grad",
+        answer="mean",
+    )
 
 
 def _known(

@@ -24,17 +24,21 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     monkeypatch.setenv("BLINDSPOT_DATA", str(tmp_path))  # nobody's photographs
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import _blind2grad_ablation as ablation
+    import _blind2grad_batch as batch
     import _blind2grad_images as images
     import _blind2grad_stacks as stacks
+    import _blind2grad_table as table
     import _single_image as single
     import blind2grad
 
     return SimpleNamespace(
         ablation=ablation,
+        batch=batch,
         images=images,
         stacks=stacks,
         single=single,
         script=blind2grad,
+        table=table,
     )
 
 
@@ -157,3 +161,34 @@ def test_a_run_is_continued_and_its_page_shows_what_was_measured(
     assert f"| text | ZS-N2N | 1 | {first['zs-n2n']['psnr']:.2f} |" in page
     assert "**blind2grad**" in page
     assert "Urban100" in page
+
+
+def test_levels_of_noise_are_set_side_by_side(bench: SimpleNamespace) -> None:
+    ours = bench.ablation.name_of({})
+
+    def rows(psnr: float) -> dict[str, Any]:
+        scores = {"psnr": psnr, "ssim": 0.5, "gmsd": 0.1}
+        return {"noisy": scores, ours: scores}
+
+    images = {
+        f"Set12/{number:02d}/{sigma}": rows(30 - sigma / 25 + number)
+        for number in (1, 3)
+        for sigma in (25, 50, 75)
+    }
+    images["Set12/04/25"] = rows(99)  # has no other level
+    made = dict.fromkeys(("date", "device", "torch", "python", "napari_blindspot"), "")
+    page = bench.table.page({"images": images, "setting": made | {"seconds": 1}}, [])
+    assert "### Noise levels: 2 images of Set12" in page
+    assert "| blind2grad | 31.00 ± 1.00 | 30.00 ± 1.00 | 29.00 ± 1.00 |" in page
+    assert "BM3D, σ known | 31" not in page
+
+
+def test_networks_of_a_batch_learn_as_they_do_alone(bench: SimpleNamespace) -> None:
+    batch = bench.batch
+    nets, asked = batch._networks(2), batch._asked(2)
+    alone, together = (
+        make(nets, asked) for make in (batch._one_by_one, batch._as_batch)
+    )
+    first = alone()
+    torch.testing.assert_close(together(), first, atol=1e-4, rtol=0)
+    torch.testing.assert_close(together(), alone(), atol=1e-3, rtol=0)

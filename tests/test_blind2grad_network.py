@@ -7,11 +7,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from napari_blindspot.config.blind2grad import MaskedNetworkSettings
+from models import random_masked
 from napari_blindspot.inference.predictor_blind2grad import AROUND, MaskedPredictor
-from napari_blindspot.model import Model
 from napari_blindspot.networks.blind2grad import (
-    Blind2GradNetwork,
     MaskedConvolution,
     forward_differences,
     is_edge,
@@ -19,28 +17,9 @@ from napari_blindspot.networks.blind2grad import (
     t_standout,
 )
 from napari_blindspot.networks.chance import key, uniform
-from napari_blindspot.noise.models import PoissonGaussian
-from napari_blindspot.normalize import Normalization
 from napari_blindspot.tiling import round_up
 
 CPU = torch.device("cpu")
-SMALL = {"width": 4, "depth": 2, "context": 1, "window": 2, "passes": 8}
-
-
-def masked_model(**settings: object) -> Model:
-    """Return a masked model with random weights."""
-    torch.manual_seed(3)
-    network = Blind2GradNetwork(
-        MaskedNetworkSettings.model_validate({**SMALL, **settings})
-    )
-    return Model(
-        network.eval(),
-        (Normalization(100.0, 50.0),),
-        (PoissonGaussian(2.0, 100.0, 1.0),),
-        "z",
-        "blind2grad",
-        answer="mean",
-    )
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +52,7 @@ def test_a_masked_convolution_is_the_mean_over_what_is_there() -> None:
 
 
 def test_hidden_values_do_not_reach_the_answer() -> None:
-    network = masked_model().network
+    network = random_masked().network
     x = chances(3, 24, 24)[None]
     seen = (chances(1, 24, 24, seed=1) >= 0.25).float()
     spoilt = x.clone()
@@ -103,7 +82,7 @@ def test_an_edge_is_what_reaches_the_threshold_in_grey_levels() -> None:
 
 def test_t_standout_never_drops_above_the_threshold() -> None:
     estimate = chances(2, 32, 32, seed=5)
-    network = masked_model(eps_s=120.0).network
+    network = random_masked(eps_s=120.0).network
     spared = network.spared(estimate)
     assert 0.1 < spared.float().mean() < 0.9
     maps = torch.ones(2, 6, 16, 16)
@@ -160,10 +139,10 @@ def test_random_numbers_are_uniform_and_unrelated() -> None:
 def test_a_tile_with_its_halo_answers_as_the_whole_plane(
     planes: np.ndarray, settings: dict[str, object]
 ) -> None:
-    predictor = MaskedPredictor(masked_model(**settings), CPU)
+    predictor = MaskedPredictor(random_masked(**settings), CPU)
     halo, stride = predictor.halo, predictor.stride
     if settings.get("combine"):
-        assert halo == MaskedPredictor(masked_model(), CPU).halo + AROUND
+        assert halo == MaskedPredictor(random_masked(), CPU).halo + AROUND
     groups = [[1, 2, 3]]
     ((_, whole, _),) = predictor.batches(planes, groups, 0, corner=(2, 0, 0))
     reach = round_up(halo, stride)
@@ -179,7 +158,7 @@ def test_a_tile_with_its_halo_answers_as_the_whole_plane(
 
 
 def test_planes_of_a_batch_do_not_see_each_other(planes: np.ndarray) -> None:
-    predictor = MaskedPredictor(masked_model(), CPU)
+    predictor = MaskedPredictor(random_masked(), CPU)
     together, _ = predictor(planes, [[0, 1, 2], [1, 2, 3], [2, 3, 4]], 0)
     spoilt = planes.copy()
     spoilt[4] *= 100

@@ -118,6 +118,17 @@ def test_the_same_seed_gives_the_same_result(phantom: Phantom) -> None:
     assert not np.array_equal(first, denoised(4))
 
 
+def test_thresholds_in_grey_levels_follow_the_range_of_the_stack(
+    phantom: Phantom,
+) -> None:
+    options = {**B2G, "steps": 12, "passes": 4, "eps_g": 15.0, "eps_s": 15.0}
+    values = phantom.noisy.astype(np.float32)
+    one, other = (
+        np.asarray(nb.denoise(scale * values, **options).image) for scale in (1, 16)
+    )
+    np.testing.assert_allclose(other, 16 * one, rtol=1e-3)
+
+
 @pytest.mark.parametrize("shape", [(33, 47), (3, 33, 47), (5, 17, 16)])
 def test_odd_and_small_sizes_work(
     shape: tuple[int, ...], rng: np.random.Generator

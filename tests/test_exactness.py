@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import napari_blindspot as nb
-from models import random_student, random_teacher
+from models import random_masked, random_student, random_teacher
 from napari_blindspot.inference import predictor, predictor_student
 from napari_blindspot.inference.cores import pieces
 from napari_blindspot.inference.predictor_student import make_predictor
@@ -47,6 +47,7 @@ MODELS: dict[str, Callable[[], Model]] = {
     "teacher, large hole": lambda: random_teacher(1, hole=(1, 3, 9)),
     "student": lambda: random_student(1),
     "student, no context": lambda: random_student(0),
+    "masked": lambda: random_masked(passes=4),
 }
 
 
