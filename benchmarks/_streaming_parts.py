@@ -1,4 +1,4 @@
-"""What the streaming benchmark streams: sources, networks that copy, what is counted.
+"""What the streaming benchmark streams: sources and networks that copy.
 
 A network that only copies shows what reading and writing cost, and needs no GPU to be
 fast. It goes through the very engine, reader and writer of the product.
@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +24,7 @@ from napari_blindspot.streaming import work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -130,46 +128,19 @@ def use_copies(per_block: float = 0.0, per_voxel: float = 0.0) -> None:
     work.make_predictor = type("Copying", (Copying,), chosen)  # type: ignore[assignment]
 
 
-@contextmanager
-def counted(source: Path) -> Iterator[Counter[str]]:
-    """Count what is read of a source and written elsewhere, for a while.
+def make_planes(path: Path, shape: tuple[int, int, int]) -> Path:
+    """Write a zarr group whose array ``image`` (Z, Y, X) has chunks of single planes.
 
-    Yields
-    ------
-    Counter
-        ``"read KEY"`` per chunk of the source, ``"write PATH"`` per file of pixels of
-        any other store.
+    CAREamics wants a group, and denoises plane by plane; such chunks suit it best.
     """
-    from zarr.storage import LocalStore
-
-    seen: Counter[str] = Counter()
-    originals = LocalStore.get, LocalStore.set
-
-    async def get(self: Any, key: str, *rest: Any, **more: Any) -> Any:
-        if Path(self.root) == source and _is_pixels(key):
-            seen[f"read {key}"] += 1
-        return await originals[0](self, key, *rest, **more)
-
-    async def put(self: Any, key: str, *rest: Any, **more: Any) -> Any:
-        if Path(self.root) != source and _is_pixels(key):
-            seen[f"write {self.root}/{key}"] += 1
-        return await originals[1](self, key, *rest, **more)
-
-    LocalStore.get, LocalStore.set = get, put  # type: ignore[method-assign]
-    try:
-        yield seen
-    finally:
-        LocalStore.get, LocalStore.set = originals  # type: ignore[method-assign]
-
-
-def _is_pixels(key: str) -> bool:
-    parts = key.split("/")
-    return "c" in parts and parts[0] != "run"
-
-
-def peak_bytes() -> int:
-    """Return the most memory that this process has held, not what began it."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/self/status has no VmHWM; run this on Linux")
+    noisy = nuclei_phantom((1, *shape[1:])).noisy[0]
+    image = zarr.create_group(path).create_array(
+        "image",
+        shape=shape,
+        chunks=(1, 512, 512),
+        dtype=noisy.dtype,
+        dimension_names=("z", "y", "x"),
+    )
+    for z in range(shape[0]):
+        image[z] = np.roll(noisy, 32 * z, axis=0)
+    return path

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import napari_blindspot as nb
-from _streaming_parts import copying_model, counted, peak_bytes, use_copies
+from _streaming_counts import counted, counts, peak_bytes
+from _streaming_parts import copying_model, use_copies
 from napari_blindspot.config import PredictSettings, parse_settings
 from napari_blindspot.inference.predictor import Predictor
 from napari_blindspot.inference.tiles import predict_tile
@@ -30,8 +31,6 @@ from napari_blindspot.progress import CancelToken, run
 from napari_blindspot.streaming import work as works
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from napari_blindspot.progress import Progress
     from napari_blindspot.streaming.plan import StreamPlan
     from napari_blindspot.streaming.work import Work
@@ -73,7 +72,7 @@ def _stream(model: nb.Model, asked: dict[str, Any]) -> dict[str, Any]:
         "voxels": int(result.image.size),
         "blocks": len(plans[0]),
         "core": plans[0].core,
-        **_counts(seen),
+        **counts(seen),
     }
 
 
@@ -88,17 +87,6 @@ def _noted_plans() -> list[StreamPlan]:
 
     works.Work.plan = plan  # type: ignore[method-assign]
     return noted
-
-
-def _counts(seen: Counter[str]) -> dict[str, int]:
-    reads = [n for name, n in seen.items() if name.startswith("read ")]
-    writes = [n for name, n in seen.items() if name.startswith("write ")]
-    return {
-        "chunks": len(reads),
-        "reads": sum(reads),
-        "files": len(writes),
-        "writes": sum(writes),
-    }
 
 
 def _network(model: nb.Model, asked: dict[str, Any]) -> dict[str, Any]:
@@ -171,7 +159,7 @@ def _dask(model: nb.Model, asked: dict[str, Any]) -> dict[str, Any]:
     ):
         da.store(made, target, lock=False)
     seconds = time.perf_counter() - began
-    return {"seconds": seconds, "blocks": made.npartitions, **_counts(seen)}
+    return {"seconds": seconds, "blocks": made.npartitions, **counts(seen)}
 
 
 if __name__ == "__main__":

@@ -118,8 +118,32 @@ def _scaling(found: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _careamics(found: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        "| who | whole run | processor | reads per chunk | writes per file | most "
+        "memory held | before the run |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for name, one in found.items():
+        who = f"{name} {one['version']}" if "version" in one else name
+        yield _row(
+            who,
+            f"{one['seconds']:.1f} s",
+            f"{one['cpu_seconds']:.1f} s",
+            f"{one['reads'] / one['chunks']:.2f}",
+            f"{one['writes'] / one['files']:.2f}",
+            f"{one['peak'] / _MB:.0f} MB",
+            f"{one['held_before'] / _MB:.0f} MB",
+        )
+
+
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-_TABLES = {"memory": _memory, "rate": _rate, "scaling": _scaling}
+_TABLES = {
+    "memory": _memory,
+    "rate": _rate,
+    "scaling": _scaling,
+    "careamics": _careamics,
+}

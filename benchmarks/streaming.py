@@ -1,6 +1,6 @@
 """Memory, rate and sharing out of a run from file to file.
 
-Run ``python benchmarks/streaming.py --out docs/benchmarks``. Three parts, each of them
+Run ``python benchmarks/streaming.py --out docs/benchmarks``. Four parts, each of them
 measured in processes of their own:
 
 memory
@@ -14,6 +14,9 @@ rate
 scaling
     Workers of a local dask cluster with a network that waits and copies, so that a few
     cores can show how the work is shared out.
+careamics
+    ``predict_to_disk`` of CAREamics beside ours, on a store of single planes; with
+    ``--careamics-python PATH``, the Python of an environment that has it.
 
 The fastest of several runs counts. Results are kept in a JSON file and continued:
 ``--parts memory --sizes 64`` adds a row.
@@ -32,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 import napari_blindspot as nb
 from _results import Kept, options, setting
-from _streaming_parts import CHUNK, make_source
+from _streaming_parts import CHUNK, make_planes, make_source
 from _streaming_scaling import BLOCKS, measure_scaling
 from _streaming_table import page
 from napari_blindspot.model_file import save_model
@@ -40,7 +43,7 @@ from napari_blindspot.model_file import save_model
 if TYPE_CHECKING:
     import argparse
 
-PARTS = ("memory", "rate", "scaling")
+PARTS = ("memory", "rate", "scaling", "careamics")
 SIDE, RATE_SIDE = 2048, 1024
 """Pixels of a plane's side, of the stores for memory and for rate."""
 TILE = 512
@@ -48,6 +51,8 @@ TILE = 512
 _REAL = 8  # one of so many layers of chunks is there
 _PART = "z=0:16"  # of the student, which takes its time
 _GB = 1e9
+_PLANES = (8, 1024, 1024)  # voxels of the store that CAREamics streams
+_PEER_TILE, _PEER_STEPS = 256, 10
 
 
 def main(words: list[str] | None = None) -> None:
@@ -69,7 +74,34 @@ def main(words: list[str] | None = None) -> None:
                     measure_scaling, source, workers, args.delay, args.runs
                 )
                 kept.measure(found, f"{workers}", measured)
+        if "careamics" in args.parts:
+            measure_careamics(place, kept, args)
     kept.write_page(page(kept.facts))
+
+
+def measure_careamics(place: Path, kept: Kept, args: argparse.Namespace) -> None:
+    """Measure CAREamics, where there is one, and a student of about its size."""
+    found = kept.part("careamics")
+    if args.careamics_python is None:
+        print("CAREamics is not available: give --careamics-python", flush=True)
+        return
+    source = make_planes(place / "planes.zarr", _PLANES)
+    student = student_file(place, "small")
+    settings = {"threads": 1}
+    ours = {"model": str(student), "copy": None, "settings": settings}
+    told = {
+        "source": str(source),
+        "out": str(place / "careamics"),
+        "side": _PEER_TILE,
+        "steps": _PEER_STEPS,
+    }
+    script = Path(__file__).with_name("_streaming_careamics.py")
+    theirs = [str(args.careamics_python), str(script), json.dumps(told)]
+    kept.measure(found, "CAREamics", lambda: said_by(theirs))
+    for name, side in (("ours, whole planes", None), ("ours, parts of planes", 512)):
+        asked = {**ours, "side": side}
+        measured = partial(run_once, place, "stream", source / "image", asked)
+        kept.measure(found, name, measured)
 
 
 def measure_memory(place: Path, kept: Kept, args: argparse.Namespace) -> None:
@@ -97,12 +129,14 @@ def planes_of(gigabytes: float) -> int:
     return CHUNK[0] * max(1, round(gigabytes * _GB / layer))
 
 
-def student_file(place: Path) -> Path:
-    """Write the smallest student that comes with the package."""
-    path = place / "student.safetensors"
+def student_file(place: Path, size: str = "tiny") -> Path:
+    """Write a student that comes with the package."""
+    path = place / f"student-{size}.safetensors"
     if not path.exists():
-        source = make_source(place / "small.zarr", CHUNK)
-        save_model(nb.shipped_student(source), path)
+        source = place / "small.zarr"
+        if not source.exists():
+            make_source(source, CHUNK)
+        save_model(nb.shipped_student(source, student=size), path)
     return path
 
 
@@ -156,13 +190,14 @@ def run_once(
     out = place / "out.ome.zarr"
     told = {"what": what, "source": str(source), "out": str(out), "side": None, **asked}
     script = Path(__file__).with_name("_streaming_run.py")
-    done = subprocess.run(
-        [sys.executable, str(script), json.dumps(told)],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    facts = said_by([sys.executable, str(script), json.dumps(told)])
     shutil.rmtree(out, ignore_errors=True)
+    return facts
+
+
+def said_by(command: list[str]) -> dict[str, Any]:
+    """Run a script and return the JSON object of its last line."""
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return facts
 
@@ -187,6 +222,9 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="the fastest counts")
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2, 4])
     parser.add_argument("--delay", type=float, default=0.1, help="s per block, scaling")
+    parser.add_argument(
+        "--careamics-python", type=Path, help="Python of an environment that has it"
+    )
     parser.add_argument(
         "--scratch", type=Path, help="folder of the stores; default: the system's"
     )
