@@ -12,6 +12,9 @@ import pytest
 
 # Read by torch when it is imported; on a shared machine one thread is the fastest.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Of a terminal that the processes of pytest-xdist do not have; rich would believe it.
+os.environ.pop("COLUMNS", None)
+os.environ.pop("LINES", None)
 
 from napari_blindspot.sample import Phantom, nuclei_phantom
 

@@ -47,7 +47,9 @@ def test_copies_go_through_the_engine_and_are_counted(
 ) -> None:
     source = parts.make_source(tmp_path / "s.zarr", (32, 256, 256))
     parts.use_copies()
-    with parts.counted(source) as seen:
+    from _streaming_counts import counted
+
+    with counted(source) as seen:
         result = nb.predict(
             parts.copying_model(), source, tmp_path / "o.ome.zarr", threads=1
         )
