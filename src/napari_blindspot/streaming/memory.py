@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SHARE = 0.25  # of the free memory, where nothing is said
 _NETWORK, _TILES, _CACHE = 0.6, 0.25, 0.15
-_SLACK = 192 * 2**20  # what the codecs, the files and the allocator hold
+_SLACK = 256 * 2**20  # what the codecs, the files and the allocator hold
 _LEAST = 160 * 2**20
 _LARGEST_CACHE = 2**30
 _IN_FLIGHT = 4  # tiles that are read ahead, being read, or at work
