@@ -27,7 +27,6 @@ from models import random_student, random_teacher
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack
 from napari_blindspot.io.zarr_pixels import ZarrPixels, check_frame
-from napari_blindspot.normalize import Normalization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,17 +232,12 @@ def test_a_store_that_may_not_be_opened_is_refused(
         (path / forbidden).chmod(0o755)
 
 
-def fitting_teacher() -> nb.Model:
-    """A teacher that knows the grey values of `pixels`."""
-    return replace(random_teacher(), scales=(Normalization(200.0, 600.0),))
-
-
 def test_a_chunk_that_breaks_in_a_run_ends_it_with_a_sentence(tmp_path: Path) -> None:
     path, out = tmp_path / "a.zarr", tmp_path / "out.ome.zarr"
     chunks = _store(path, pixels(6, 64, 64), chunks=(1, 64, 64))
     chunks[3].write_bytes(chunks[3].read_bytes()[:-50])
     with pytest.raises(InputError, match=r"a\.zarr could not be read at \[3:4, 0:64"):
-        nb.predict(fitting_teacher(), path, out, axes="ZYX")
+        nb.predict(random_teacher(), path, out, axes="ZYX")
     assert not out.exists()
 
 
@@ -356,7 +350,7 @@ def test_a_part_of_many_planes_is_denoised_as_if_it_were_all(tmp_path: Path) -> 
         path, shape=(10**5, 16, 16), chunks=(1, 16, 16), dtype="u2", fill_value=3
     )
     array[70_000:70_008] = values
-    model = fitting_teacher()
+    model = random_teacher()
     part = nb.predict(model, path, axes="ZYX", region="z=70000:70008").image
     np.testing.assert_array_equal(part, nb.predict(model, values, axes="ZYX").image)
 

@@ -166,10 +166,10 @@ def test_every_channel_and_time_point_is_denoised_on_its_own_data(
 
 def test_each_channel_has_its_own_scale_and_noise(rng: np.random.Generator) -> None:
     one = random_model()
-    other = PoissonGaussian.from_camera(4.0, 10.0, 1.0)
+    other = PoissonGaussian.from_camera(4.0, 100.0, 1.0)
     both = Model(
         one.network,
-        (one.scales[0], Normalization(10.0, 100.0)),
+        (one.scales[0], Normalization(100.0, 300.0)),
         (one.noise[0], other),
         "z",
     )

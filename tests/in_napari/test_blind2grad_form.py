@@ -54,6 +54,22 @@ def test_the_fold_is_there_with_its_method_alone(form: DenoiseForm) -> None:
     assert not body.visible
 
 
+def test_what_it_does_not_have_is_not_offered_but_a_choice_is_not_lost(
+    form: DenoiseForm,
+) -> None:
+    advanced = form.advanced
+    form.advanced_fold.unfold()
+    assert not advanced.start.visible
+    assert not advanced.stop_gradient.visible
+    advanced.method.value = "bayesian"
+    assert advanced.start.visible
+    advanced.stop_gradient.value = True
+    advanced.method.value = B2G
+    assert advanced.stop_gradient.visible
+    with pytest.raises(InputError, match="stop_gradient"):
+        form.settings()
+
+
 def test_defaults_limits_and_help_are_those_of_the_settings(form: DenoiseForm) -> None:
     assert form.settings() == DenoiseSettings(quality="balanced", method=B2G)
     for widget in form.blind2grad:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, FileEdit, SpinBox
@@ -10,6 +10,7 @@ from magicgui.widgets import ComboBox, FileEdit, SpinBox
 from napari_blindspot._napari.fields import (
     bare,
     check_box,
+    choice,
     default,
     described,
     optional_text,
@@ -17,8 +18,6 @@ from napari_blindspot._napari.fields import (
 )
 from napari_blindspot._napari.layout import Rows
 from napari_blindspot._napari.start_edit import StartEdit
-from napari_blindspot.config import Context
-from napari_blindspot.config.objective import Channels, Covariance
 from napari_blindspot.methods import METHODS
 
 if TYPE_CHECKING:
@@ -36,15 +35,9 @@ class AdvancedForm(Rows):
             choices=[(method.title, name) for name, method in METHODS.items()],
             **described("method", "Method"),
         )
-        self.context = ComboBox(
-            choices=get_args(Context), **described("context", "Context axis")
-        )
-        self.channels = ComboBox(
-            choices=get_args(Channels), **described("channels", "Channels")
-        )
-        self.covariance = ComboBox(
-            choices=get_args(Covariance), **described("covariance", "Covariance")
-        )
+        self.context = choice("context", "Context axis")
+        self.channels = choice("channels", "Channels")
+        self.covariance = choice("covariance", "Covariance")
         self.stop_gradient = check_box("stop_gradient", "Noise held in each step")
         self.start = StartEdit("start", "Start from")
         self.axes = optional_text("axes", "Axes", empty="of the layer")
@@ -72,7 +65,8 @@ class AdvancedForm(Rows):
         super().__init__(
             "advanced", [*self.plain[:2], *self._training, *self.plain[2:]]
         )
-        self.channels.changed.connect(self._show_asked)
+        for decides in (self.channels, self.method):
+            decides.changed.connect(self._show_asked)
         self._show_asked()
 
     def offer_channels(self, several: bool) -> None:
@@ -89,13 +83,17 @@ class AdvancedForm(Rows):
         """Return whether a setting has a meaning beside the others.
 
         Channels that were to be joint stay in sight, so that the choice is not lost
-        without a word where the layer has one channel.
+        without a word where the layer has one channel; so does a start that was chosen
+        for a method that begins with nothing.
         """
+        if widget in (self.start, self.stop_gradient):
+            is_masked = METHODS[self.method.value].network == "masked"
+            return not is_masked or shown(widget) != default(widget.name)
         joint = self.channels.value == "joint"
         if widget is self.channels:
             return self._several or joint
         return joint if widget is self.covariance else True
 
     def _show_asked(self) -> None:
-        for widget in (self.channels, self.covariance):
+        for widget in self._training:
             widget.visible = self.is_asked(widget)

@@ -22,8 +22,8 @@ from napari_blindspot._napari.fields import (
     Field,
     bare,
     check_box,
+    choice,
     default,
-    described,
     help_text,
     shown,
 )
@@ -33,7 +33,6 @@ from napari_blindspot._napari.tunable_form import TunableForm
 from napari_blindspot.config import (
     TRAINING_ONLY,
     DenoiseSettings,
-    OutputDtype,
     Quality,
     parse_settings,
 )
@@ -95,9 +94,7 @@ class OutputForm(Rows):
             tooltip="Write the result here, block by block (.ome.zarr, .zarr, "
             ".ome.tif). Empty: keep it in memory.",
         )
-        self.dtype = ComboBox(
-            choices=get_args(OutputDtype), **described("dtype", "Pixel type")
-        )
+        self.dtype = choice("dtype", "Pixel type")
         self.overwrite = check_box("overwrite", "Replace an existing output file")
         self.resume = check_box("resume", "Go on with an earlier run")
         super().__init__(

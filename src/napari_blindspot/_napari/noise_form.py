@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import ComboBox, FileEdit
+from magicgui.widgets import FileEdit
 
 from napari_blindspot._napari.asked_form import AskedForm
 from napari_blindspot._napari.fields import (
     bare,
     check_box,
-    described,
+    choice,
     optional_text,
 )
-from napari_blindspot.config import ASKED_BY_NOISE, FixedPattern, NoiseChoice
-from napari_blindspot.config.objective import LEARNED, Unknown
+from napari_blindspot.config import ASKED_BY_NOISE
+from napari_blindspot.config.objective import LEARNED
 
 if TYPE_CHECKING:
     from napari_blindspot._napari.fields import Field
@@ -28,26 +28,19 @@ class NoiseForm(AskedForm):
     """Widgets for the noise, each under the name of its setting."""
 
     def __init__(self) -> None:
-        self.noise = ComboBox(
-            choices=get_args(NoiseChoice), **described("noise", "Kind of noise")
-        )
+        self.noise = choice("noise", "Kind of noise")
         self.gain = optional_text("gain", "Gain", empty=ESTIMATE)
         self.offset = optional_text("offset", "Offset", empty=ESTIMATE)
         self.read_noise = optional_text("read_noise", "Read noise", empty=ESTIMATE)
         self.sigma = optional_text("sigma", "Sigma", empty=ESTIMATE)
         self.outliers = optional_text("outliers", "Outliers", empty=ESTIMATE)
-        self.unknown = ComboBox(
-            choices=get_args(Unknown), **described("unknown", "If unknown")
-        )
+        self.unknown = choice("unknown", "If unknown")
         self.low_counts = check_box("low_counts", "Exact photon counting")
         self.dark = _image_file("dark", "Dark stack")
         self.offset_map = _image_file("offset_map", "Offset map")
         self.variance_map = _image_file("variance_map", "Variance map")
         self.gain_map = _image_file("gain_map", "Gain map")
-        self.fixed_pattern = ComboBox(
-            choices=get_args(FixedPattern),
-            **described("fixed_pattern", "Fixed pattern"),
-        )
+        self.fixed_pattern = choice("fixed_pattern", "Fixed pattern")
         self.noise_per_plane = check_box("noise_per_plane", "Noise differs per plane")
         fields = (
             self.noise, self.gain, self.offset, self.read_noise, self.sigma,
