@@ -32,6 +32,7 @@ def model(phantom: Phantom) -> Model:
         random_teacher(),
         scales=(fit_normalization(phantom.noisy),),
         noise=(noise,),
+        provenance={"sources": [nb.open_stack(phantom.noisy, axes="ZYX").identity]},
     )
 
 
@@ -54,6 +55,17 @@ def test_a_copy_on_another_scale_is_refused_with_both_sides(
         nb.preview(copy, model, "z=3", axes="ZYX")
     with pytest.raises(InputError, match="give the stack as it was recorded"):
         nb.distill(model, copy, axes="ZYX", steps=1)
+
+
+def test_what_a_model_was_trained_on_is_not_held_against_it(
+    phantom: Phantom, model: Model
+) -> None:
+    copy = COPIES["0 to 1"](phantom.noisy.astype(np.float32))
+    own = {"sources": [nb.open_stack(copy, axes="ZYX").identity]}
+    for provenance in (own, {}):  # without a history it is still in training
+        trusted = replace(model, provenance=provenance)
+        assert nb.preview(copy, trusted, "z=3", axes="ZYX").shape == copy.shape[1:]
+        assert nb.predict(trusted, copy, axes="ZYX").image.shape == copy.shape
 
 
 def test_a_copy_is_told_by_its_noise_where_the_camera_has_no_offset(

@@ -177,7 +177,7 @@ def provenance_of(
         "answer": model.answer,
         "role": model.kind,
         "hole": model.known_hole,
-        "source": source_facts(stack),
+        "source": stack.identity,
         "settings": _settings(settings),
         "noise": [noise.as_dict() for noise in model.noise],
         "network": model.settings.model_dump(),
@@ -231,7 +231,7 @@ def training_facts(
     """Return how a model was made: software, sources, seed, steps."""
     return {
         **software_facts(),
-        "sources": [source_facts(stack) for stack in stacks],
+        "sources": [stack.identity for stack in stacks],
         "seed": settings.seed,
         "budget": settings.model_dump(include=set(BudgetSettings.model_fields)),
         "settings": _settings(settings, set(TrainSettings.model_fields)),
@@ -265,7 +265,7 @@ def student_facts(
     made = teacher.provenance
     return {
         **software_facts(),
-        "sources": [source_facts(stack)],
+        "sources": [stack.identity],
         "seed": settings.seed,
         "settings": _settings(settings),
         "noise_settings": made.get("noise_settings"),
@@ -305,16 +305,6 @@ def software_facts() -> dict[str, Any]:
     }
 
 
-def source_facts(stack: Stack) -> dict[str, Any]:
-    """Return what identifies a stack, without the folders of this machine."""
-    return {
-        "name": stack.path.name if stack.path is not None else stack.name,
-        "axes": stack.axes,
-        "shape": list(stack.shape),
-        "dtype": str(stack.dtype),
-    }
-
-
 def describe(path: str | Location) -> dict[str, Any]:
     """Say what a file holds: a model, a result of ours, or a stack.
 
@@ -348,7 +338,7 @@ def describe(path: str | Location) -> dict[str, Any]:
     facts = {
         "kind": "stack",
         "path": str(path),
-        **source_facts(stack),
+        **stack.identity,
         "voxel_size_um": dict(zip("zyx", stack.voxel_size, strict=True)),
         "channel_names": list(stack.channel_names),
         "notes": list(stack.notes),

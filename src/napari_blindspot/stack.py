@@ -130,6 +130,16 @@ class Stack:
         return {axis: present.get(axis, 1) for axis in AXES}
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from others, JSON-able, without the folders of this machine."""
+        return {
+            "name": self.name if self.path is None else self.path.name,
+            "axes": self.axes,
+            "shape": list(self.shape),
+            "dtype": str(self.dtype),
+        }
+
+    @property
     def n_voxels(self) -> int:
         """Voxels in all."""
         return int(np.prod(self.shape, dtype=np.int64))

@@ -6,6 +6,9 @@ to 1, has other grey values, and what a network makes of them is no image. But a
 alone tells little: a darker or brighter stack of the same camera has another one too.
 What it has in common is how dark the camera gets, and how noisy a grey value is. A copy
 by a factor has noise that was multiplied like the image.
+
+Only a model that says what it was trained on, and on something else, is held against a
+stack: where it has learnt from that very one, the training has said what does not fit.
 """
 
 from __future__ import annotations
@@ -51,6 +54,8 @@ def check_grey_scale(model: Model, stack: Stack) -> None:
     InputError
         As `refuse_other_scale`.
     """
+    if not is_of_others(model, stack):
+        return
     sizes = stack.sizes
     window = {axis: middle(sizes[axis], 1) for axis in "TZ"}
     window |= {axis: middle(sizes[axis], _SIDE) for axis in "YX"}
@@ -61,6 +66,12 @@ def check_grey_scale(model: Model, stack: Stack) -> None:
             continue
         plane = pixels.reshape(pixels.shape[-2:])
         refuse_other_scale(model, channel, plane, stack.name)
+
+
+def is_of_others(model: Model, stack: Stack) -> bool:
+    """Return whether a model was trained on other stacks than this one."""
+    sources = model.provenance.get("sources") or []
+    return bool(sources) and stack.identity not in sources
 
 
 def refuse_other_scale(

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_blindspot.device import pick_device
 from napari_blindspot.errors import InputError
-from napari_blindspot.inference.grey_scale import refuse_other_scale
+from napari_blindspot.inference.grey_scale import is_of_others, refuse_other_scale
 from napari_blindspot.inference.matching import match_channels, series_for
 from napari_blindspot.inference.places import Place as Place
 from napari_blindspot.inference.predictor_student import make_predictor
@@ -125,7 +125,9 @@ class Previewer:
         self._predictor = _predictor(model, settings)
         self._work = {(one.channel, _fixed(one)): (one, field) for one, field in work}
         self._axis = series[0].axis
-        self._checked: set[int] = set()  # channels whose grey values were looked at
+        of_others = is_of_others(model, stack)
+        # Channels whose grey values are to be looked at when they are first read.
+        self._unknown = set(range(stack.sizes["C"])) if of_others else set()
 
     def with_model(self, model: Model) -> Previewer:
         """Return the same for another state of the model, e.g. later in its training.
@@ -184,10 +186,10 @@ class Previewer:
 
     def _check_grey_scale(self, channel: int, plane: NDArray[Any]) -> None:
         """Look at the first plane of a channel that is read, and at nothing more."""
-        if channel not in self._checked:
+        if channel in self._unknown:
             one = plane[channel] if plane.ndim == 3 else plane  # all of them together
             refuse_other_scale(self.model, channel, one, self.stack.name)
-            self._checked.add(channel)
+            self._unknown.discard(channel)
 
     def _fitting(self, place: Place) -> list[Place]:
         """Cut a place where it does not fit into memory as a whole."""

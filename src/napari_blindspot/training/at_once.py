@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari_blindspot.config.students import DEPTH, WIDTHS, StudentSettings
 from napari_blindspot.device import pick_device
 from napari_blindspot.errors import InputError, ModelFileError
-from napari_blindspot.facts import software_facts, source_facts
+from napari_blindspot.facts import software_facts
 from napari_blindspot.measure.calibrated import measure_corrected, on_average
 from napari_blindspot.measure.camera_maps import read_camera
 from napari_blindspot.methods import get_method
@@ -173,7 +173,7 @@ def student_at_once(
         axis if shape.context else "none",
         provenance={
             **software_facts(),
-            "sources": [source_facts(stack)],
+            "sources": [stack.identity],
             "start": {**shipped.as_dict(), "student": size},
         },
     )
