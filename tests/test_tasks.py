@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import pytest
 
 from napari_blindspot.streaming import tasks
-from napari_blindspot.streaming.tasks import Blocks, Pace, Shards, in_time
+from napari_blindspot.streaming.tasks import Behind, Blocks, Pace, Shards, in_time
 
 
 def test_pieces_go_out_singly_until_their_time_is_known() -> None:
@@ -60,3 +62,31 @@ def test_tasks_are_named_by_what_they_do() -> None:
     overview = Shards((("denoised", 1, (0, 2)), ("denoised", 1, (0, 3))))
     assert str(overview) == "overview denoised 1 0.2"
     assert (Blocks((3, 4)).key, overview.key) == ("block-3", "overview-denoised-1-0.2")
+
+
+def test_one_piece_is_finished_while_the_next_is_begun_and_no_other() -> None:
+    let, done = [Event(), Event()], []
+
+    def finishing(number: int) -> int:
+        assert let[number].wait(10)
+        done.append(number)
+        return number
+
+    with Behind() as behind:
+        first = behind.finish(lambda: finishing(0))
+        assert not done  # whoever goes on from here begins the next one
+        let[0].set()
+        second = behind.finish(lambda: finishing(1))
+        assert done == [0]  # a third would have had to wait for this one
+        let[1].set()
+    assert (first.result(), second.result()) == (0, 1)
+
+
+def test_what_failed_behind_ends_the_work_at_the_next_piece() -> None:
+    def fail() -> None:
+        raise OSError("full")
+
+    with Behind() as behind:
+        behind.finish(fail)
+        with pytest.raises(OSError, match="full"):
+            behind.finish(lambda: None)

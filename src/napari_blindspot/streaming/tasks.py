@@ -9,11 +9,13 @@ early, and what it has left undone goes out again.
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
 Piece = TypeVar("Piece")
 Found = TypeVar("Found")
@@ -135,3 +137,31 @@ def in_time(
         if time.monotonic() - began > _LONGEST_S:
             break
     return time.monotonic() - began, found
+
+
+class Behind:
+    """Finishes what was begun in a thread of its own, one thing after the other.
+
+    While a block is written, the next one is denoised. At its end, by an error too, all
+    is finished.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "blindspot-behind")
+        self._last: Future[Any] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def finish(self, work: Callable[[], Found]) -> Future[Found]:
+        """Do it as soon as what came before is done; wait for that.
+
+        So what is begun runs ahead by one.
+        """
+        if self._last is not None:
+            self._last.result()
+        self._last = future = self._pool.submit(work)
+        return future

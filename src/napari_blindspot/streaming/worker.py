@@ -27,11 +27,11 @@ from napari_blindspot.io.shard_writer import open_shards
 from napari_blindspot.progress import CancelToken, run
 from napari_blindspot.streaming.blocks import write_block
 from napari_blindspot.streaming.record import MODEL, RunRecord
-from napari_blindspot.streaming.tasks import in_time
+from napari_blindspot.streaming.tasks import Behind, in_time
 from napari_blindspot.streaming.work import prepare_work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -103,6 +103,8 @@ def denoise_blocks(
 ) -> tuple[float, list[NDArray[np.float64]]]:
     """Denoise some blocks and write them, one after the other, while there is time.
 
+    One is written while the next is read and denoised.
+
     Returns
     -------
     seconds
@@ -118,12 +120,17 @@ def denoise_blocks(
         If the run is no longer the one that wants the blocks.
     """
     with talking(share.out):
-        bench = _bench(share)
-        return in_time(blocks, lambda block: _denoise(bench, block))
+        bench, began = _bench(share), time.monotonic()
+        with Behind() as behind:
+            _, written = in_time(
+                blocks, lambda block: behind.finish(_denoised(bench, block))
+            )
+        rows = [one.result() for one in written]
+        return time.monotonic() - began, rows
 
 
-def _denoise(bench: Bench, block: int) -> NDArray[np.float64]:
-    share = bench.share
+def _denoised(bench: Bench, block: int) -> Callable[[], NDArray[np.float64]]:
+    """Denoise a block, and return what writes it and gives its row for the record."""
     index, tile = bench.plan.place(block)
     series = bench.work.series[index]
     planes = bench.tiles.read(index, tile)
@@ -138,18 +145,23 @@ def _denoise(bench: Bench, block: int) -> NDArray[np.float64]:
                 field=bench.work.fields[index],
             )
         )
-    _check_current(bench)
-    with writing(share.out, mean.nbytes):
-        facts = write_block(
-            block,
-            series,
-            tile,
-            (mean, std),
-            (bench.writers[IMAGE], bench.writers.get(UNCERTAINTY)),
-            bench.ledger,
-            share.samples,
-        )
-    return np.concatenate([one.as_row(share.samples) for one in facts])
+    samples = bench.share.samples
+
+    def write() -> NDArray[np.float64]:
+        _check_current(bench)
+        with writing(bench.share.out, mean.nbytes):
+            facts = write_block(
+                block,
+                series,
+                tile,
+                (mean, std),
+                (bench.writers[IMAGE], bench.writers.get(UNCERTAINTY)),
+                bench.ledger,
+                samples,
+            )
+        return np.concatenate([one.as_row(samples) for one in facts])
+
+    return write
 
 
 def shrink_shards(share: Share, shards: Sequence[Shard]) -> tuple[float, list[Shard]]:
