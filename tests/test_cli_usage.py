@@ -124,3 +124,25 @@ def test_help_lists_the_words_that_may_be_typed(
     shown = capsys.readouterr().out
     assert f"{words} " in shown
     assert "CHOICE" not in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--hole 1 -3 3",
+        "--hole 1 65 1",
+        "--train-hole 0 1 1",
+        "--strength 7",
+        "--minutes -3",
+        "--passes 0 --method blind2grad",
+    ],
+)
+def test_a_value_beyond_its_limits_is_refused_in_a_sentence(
+    words: str, capsys: Capture
+) -> None:
+    assert main(["denoise", "in.tif", "out.ome.zarr", *words.split()]) == 2
+    told = capsys.readouterr().err
+    name = words.split()[0].removeprefix("--").replace("-", "_")
+    assert told.startswith(f"Error: {name}")
+    assert "pydantic" not in told
+    assert "validation error" not in told

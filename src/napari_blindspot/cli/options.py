@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from types import UnionType
 from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
     Literal,
     TypeVar,
+    Union,
     get_args,
     get_origin,
 )
@@ -118,8 +120,22 @@ def _option(kind: type[Settings], name: str) -> inspect.Parameter:
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=field.default,
-        annotation=Annotated[field.annotation, parameter],
+        annotation=Annotated[_unlimited(field.annotation), parameter],
     )
+
+
+def _unlimited(annotation: Any) -> Any:
+    """Return a type without the limits of its parts, which pydantic alone would tell.
+
+    The settings know them too, and refuse in a sentence what lies beyond.
+    """
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _unlimited(parts[0])
+    if origin is Literal or not parts:
+        return annotation
+    bare = tuple(map(_unlimited, parts))
+    return Union[bare] if origin in (Union, UnionType) else origin[bare]  # noqa: UP007
 
 
 def _converter(annotation: Any) -> Callable[[Any, Sequence[Token]], Any] | None:
