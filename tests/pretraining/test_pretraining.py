@@ -18,6 +18,7 @@ from napari_blindspot.config.students import StudentSettings
 from napari_blindspot.errors import InputError
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.networks.student import StudentNetwork
+from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.pretraining import episodes
 from napari_blindspot.pretraining.episodes import Crops, Episode, Episodes, make_episode
 from napari_blindspot.pretraining.lessons import loss_of, relative_error, take_start
@@ -123,6 +124,19 @@ def test_the_network_is_given_the_start_of_the_recording() -> None:
     assert not torch.equal(
         own["start.kernel"], dict(tiny().named_buffers())["start.kernel"]
     )
+
+
+@pytest.mark.usefixtures("small")
+def test_a_start_can_be_fitted_to_a_network_that_sees_other_units() -> None:
+    episode = make_episode(0, 1)
+    rng = np.random.default_rng(0)
+    grey = episode.fit(rng, "scale")
+    assert set(episode.start) - set(grey) == {"eyes.slope", "eyes.level"}
+    level = torch.full((1, 1, 1), 0.25)
+    flat = episode.fit(rng, noise=Affine(torch.zeros(1, 1, 1), level, level))
+    assert float(flat["eyes.slope"]) == 0
+    assert float(flat["eyes.level"]) == 0.25
+    assert float(episode.start["eyes.slope"]) > 0
 
 
 def test_the_error_is_in_units_of_the_noise() -> None:

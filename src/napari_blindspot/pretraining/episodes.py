@@ -8,7 +8,7 @@ functions of the product, so the U-Nets learn what remains to be said after that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from napari_blindspot.starts.shipped import CONTEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
     from napari_blindspot.networks.blindspot import Hole
 
@@ -73,7 +75,7 @@ class Episode:
             torch.tensor(recording.b),
             torch.tensor(recording.floor),
         )
-        self.start = self._fit(rng)
+        self.start = self.fit(rng)
 
     def on(self, device: torch.device) -> Episode:
         """Bring noise and start to a device; the recording stays where it is."""
@@ -111,37 +113,58 @@ class Episode:
             at = int(rng.integers(planes))
             y, x = (int(rng.integers(n - side + 1)) for n in (height, width))
             window = (..., slice(y, y + side), slice(x, x + side))
-            seen.append(self._planes(at)[window])
+            seen.append(self.planes(at)[window])
             clean.append(self.recording.clean[at][window])
         flips = [axis for axis in (-2, -1) if rng.random() < 0.5]
         both = [torch.from_numpy(np.stack(one)).float() for one in (seen, clean)]
         return Crops(*(one.flip(flips) for one in both))
 
-    def _planes(self, at: int) -> np.ndarray:
-        """Return one plane with its neighbours; those that are not shown are 0."""
+    def planes(self, at: int) -> NDArray[np.float32]:
+        """Return one plane with its neighbours; those that are not shown are 0.
+
+        (2·CONTEXT + 1, Y, X) in network units.
+        """
         noisy, context = self.recording.noisy, self.recording.context
         around = neighbours(at, len(noisy), context)
         stack = noisy[[*around[:context], at, *around[context:]]]
         hidden = CONTEXT - context
         return np.pad(stack, ((hidden, hidden), (0, 0), (0, 0)))
 
-    def _fit(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Fit the blind filter and the scales; in the shapes of `CONTEXT` planes."""
-        context, hole = self.recording.context, self.recording.hole
-        probe = BlindSpotNetwork(
-            NetworkSettings(width=1, depth=1, context=context, hole=hole, units="noise")
-        )
-        crops = self.draw(rng, _START_CROPS)
-        shown = slice(CONTEXT - context, CONTEXT + context + 1)
+    @property
+    def judged(self) -> Affine:
+        """The noise as it was estimated; every parameter is (1, 1, 1)."""
         judged = self.recording.judged
         a, b, floor = (
             (judged * p).reshape(1, 1, 1)
             for p in (self.noise.a, self.noise.b, self.noise.floor)
         )
-        noise = Affine(a, b, floor * self.recording.judged_floor)
-        fit_start(
-            probe, [(crops.planes[:, shown], torch.ones_like(crops.clean), noise)]
+        return Affine(a, b, floor * self.recording.judged_floor)
+
+    def fit(
+        self,
+        rng: np.random.Generator,
+        units: Literal["scale", "noise"] = "noise",
+        noise: Affine | None = None,
+    ) -> dict[str, Tensor]:
+        """Fit the blind filter and the scales; in the shapes of `CONTEXT` planes.
+
+        Parameters
+        ----------
+        rng
+            Draws the crops.
+        units
+            What the network sees, as of `NetworkSettings`.
+        noise
+            Of which it takes its units; default: `judged`.
+        """
+        context, hole = self.recording.context, self.recording.hole
+        probe = BlindSpotNetwork(
+            NetworkSettings(width=1, depth=1, context=context, hole=hole, units=units)
         )
+        crops = self.draw(rng, _START_CROPS)
+        shown = slice(CONTEXT - context, CONTEXT + context + 1)
+        target = torch.ones_like(crops.clean)
+        fit_start(probe, [(crops.planes[:, shown], target, noise or self.judged)])
         found = {
             name: tensor
             for name, tensor in probe.state_dict().items()

@@ -25,7 +25,7 @@ from napari_blindspot.pretraining.episodes import (
 from napari_blindspot.pretraining.lessons import loss_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _BETAS = (0.9, 0.99)
@@ -89,12 +89,20 @@ class Pretraining:
         How.
     device
         Where.
+    load
+        Makes endless recordings, as `load_episodes`.
     """
 
-    def __init__(self, network: nn.Module, plan: Plan, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        plan: Plan,
+        device: torch.device,
+        load: Callable[[int, int, int], Iterator[Episode]] = load_episodes,
+    ) -> None:
         self.network = network.to(device).train()
         self.average = copy.deepcopy(network).eval()
-        self.plan, self.device = plan, device
+        self.plan, self.device, self._load = plan, device, load
         self.optimiser = torch.optim.Adam(network.parameters(), betas=_BETAS)
         self.step = 0
         self.begun: dict[str, Any] | None = None
@@ -127,7 +135,7 @@ class Pretraining:
     def _pool(self) -> tuple[deque[Episode], Iterator[Episode]]:
         """Return the recordings of the present step, and those that follow."""
         first = self.step // self.plan.every
-        coming = load_episodes(self.plan.seed, first, self.plan.workers)
+        coming = self._load(self.plan.seed, first, self.plan.workers)
         pool = deque((next(coming) for _ in range(self.plan.pool)), self.plan.pool)
         return pool, coming
 
