@@ -111,12 +111,12 @@ def test_no_step_gives_more_than_the_linear_filter_alone(
     assert psnr(at_start.image, stack) > psnr(filtered.image, stack)
 
 
-def test_no_step_of_a_network_without_weights_is_answered_by_one_that_has_some(
+def test_no_step_of_a_large_network_is_answered_by_the_one_it_would_grow_from(
     stack: Phantom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = choose_recipe(TrainSettings(quality="best"), "cuda").network
     assert shipped_for(large.model_copy(update={"units": "noise"})) is None
-    assert not warm.begin("warm", large).is_warm
+    assert warm.begin("warm", large).network.width == large.width
     recipe = Recipe(network=large, crop=32, batch=2, steps=0)
     monkeypatch.setattr(
         "napari_blindspot.training.fitting.choose_recipe", lambda *_: recipe
@@ -124,8 +124,27 @@ def test_no_step_of_a_network_without_weights_is_answered_by_one_that_has_some(
     told: list[str] = []
     result = denoised(stack, told, steps=0)
     assert start_of(result)["used"] is True
+    assert result.model.settings.width < large.width
     assert not [one for one in told if "cold" in one]
     assert psnr(result.image, stack) > psnr(stack.noisy, stack) + 8
+
+
+def test_a_network_that_grew_from_the_weights_is_trained_and_says_so(
+    stack: Phantom, monkeypatch: pytest.MonkeyPatch, at_start: Result
+) -> None:
+    small = choose_recipe(TrainSettings(quality="fast"), "cpu").network
+    large = small.model_copy(update={"width": small.width + 4})
+    recipe = Recipe(network=large, crop=32, batch=2, steps=2)
+    monkeypatch.setattr(
+        "napari_blindspot.training.fitting.choose_recipe", lambda *_: recipe
+    )
+    result = denoised(stack, steps=2)
+    facts = start_of(result)
+    assert facts["weights"] == pytest.approx(start_of(at_start)["weights"], rel=0.02)
+    assert facts["used"] is True
+    assert result.model.settings.width == large.width
+    assert facts["grown_from"] == {"width": 8, "depth": 3, "neighbour_width": 16}
+    assert "of a smaller network, which it holds" in result_methods(result.provenance)
 
 
 def test_steps_do_not_make_the_held_out_score_worse(
@@ -153,6 +172,7 @@ def test_a_cold_start_is_what_training_was_before_there_were_weights(
     assert cold.model.teacher.eyes is None
     # Without any knowledge of start weights, nothing else comes out.
     monkeypatch.setattr(warm, "shipped_for", lambda _: None)
+    monkeypatch.setattr(warm, "shipped_teacher", lambda *_: None)
     without = denoised(stack, steps=2)
     np.testing.assert_array_equal(without.image, cold.image)
 

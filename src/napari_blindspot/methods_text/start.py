@@ -19,9 +19,12 @@ def start_sentences(start: Facts) -> Iterator[str]:
     if not name or start.get("used") is not True:
         return
     if name != "model":
+        smaller = (
+            ", of a smaller network, which it holds" if "grown_from" in start else ""
+        )
         yield (
             f"The network started from weights pretrained on generated volumes "
-            f"({name})."
+            f"({name}){smaller}."
         )
         return
     stacks = [told for one in parts(start, "sources") if (told := words_of(one))]

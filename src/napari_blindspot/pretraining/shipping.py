@@ -28,8 +28,17 @@ if TYPE_CHECKING:
 
 
 def _teachers() -> dict[str, NetworkSettings]:
-    """Return the teachers of the recipes: the one for a CPU and the one for a GPU."""
-    shared = {"context": CONTEXT, "units": "noise", "starts": 1, "channels": 1}
+    """Return the teachers of the recipes: the one for a CPU and the one for a GPU.
+
+    The half-planes of both see all planes, so that one can grow from the other.
+    """
+    shared = {
+        "context": CONTEXT,
+        "units": "noise",
+        "starts": 1,
+        "channels": 1,
+        "half_planes": "all",
+    }
     return {
         f"teacher-{device}": RECIPES[device]["fast"].network.model_copy(update=shared)
         for device in ("cpu", "gpu")

@@ -15,7 +15,9 @@ import torch
 from safetensors.torch import load
 from torch import nn
 
+from napari_blindspot.config import NetworkSettings
 from napari_blindspot.errors import InputError
+from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.pretraining.episodes import (
     Crops,
     Episode,
@@ -23,10 +25,15 @@ from napari_blindspot.pretraining.episodes import (
     make_episode,
 )
 from napari_blindspot.pretraining.lessons import loss_of
+from napari_blindspot.starts.adapt import load_start
+from napari_blindspot.starts.grow import load_fitting
+from napari_blindspot.starts.shipped import read_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from napari_blindspot.networks.student import StudentNetwork
 
 _BETAS = (0.9, 0.99)
 _EMA = 0.999
@@ -95,7 +102,7 @@ class Pretraining:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: BlindSpotNetwork | StudentNetwork,
         plan: Plan,
         device: torch.device,
         load: Callable[[int, int, int], Iterator[Episode]] = load_episodes,
@@ -108,12 +115,20 @@ class Pretraining:
         self.begun: dict[str, Any] | None = None
 
     def begin(self, path: Path) -> None:
-        """Begin with start weights that were made before."""
+        """Begin with start weights that were made before; a larger network grows.
+
+        The index beside them tells which network they are of.
+        """
         content = path.read_bytes()
         weights = {name: one.float() for name, one in load(content).items()}
-        for network in (self.network, self.average):
-            network.load_state_dict(weights, strict=False)
-        self.begun = {"sha256": hashlib.sha256(content).hexdigest()}
+        made = next(one for one in read_index(path.parent) if one.name == path.stem)
+        if isinstance(self.network, BlindSpotNetwork):
+            load_fitting(self.network, weights, NetworkSettings(**made.network))
+        else:
+            load_start(self.network, weights, made.network["context"])
+        self.average.load_state_dict(self.network.state_dict())
+        sha256 = hashlib.sha256(content).hexdigest()
+        self.begun = {"name": made.name, "sha256": sha256}
 
     def run(self, minutes: float = math.inf) -> Iterator[tuple[int, float]]:
         """Train on until all steps are done or the minutes are over.

@@ -29,6 +29,9 @@ CONTEXT = 2
 SHAPE = ("width", "depth", "neighbour_width", "half_planes", "units")
 """Settings in which a network and its start weights must agree."""
 
+SIZES = ("width", "depth", "neighbour_width")
+"""Of these, those in which a network may exceed that of its start weights."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
@@ -67,17 +70,28 @@ def shipped_for(settings: NetworkSettings | StudentSettings) -> Shipped | None:
     return None
 
 
-def shipped_teacher(context: int) -> Shipped | None:
+def shipped_teacher(
+    context: int, within: NetworkSettings | None = None
+) -> Shipped | None:
     """Return the start weights of some blind-spot network, None without.
 
     Parameters
     ----------
     context
         Neighbour planes on either side that it must be able to see.
+    within
+        A network that it must not exceed in any size; None: any.
     """
     listed = read_index(weights_folder())
-    teachers = (one for one in listed if all(key in one.network for key in SHAPE))
-    return next((one for one in teachers if one.network["context"] >= context), None)
+    for one in listed:
+        if not all(key in one.network for key in SHAPE):
+            continue
+        fits = within is None or all(
+            one.network[key] <= getattr(within, key) for key in SIZES
+        )
+        if fits and one.network["context"] >= context:
+            return one
+    return None
 
 
 def read_weights(one: Shipped, folder: Traversable | None = None) -> dict[str, Tensor]:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_blindspot.config import NetworkSettings
 from napari_blindspot.errors import BlindspotError, InputError
 from napari_blindspot.model_file import load_model, read_header
-from napari_blindspot.starts.adapt import load_start
+from napari_blindspot.starts.grow import load_fitting
 from napari_blindspot.starts.shipped import (
     SHAPE,
+    SIZES,
     read_weights,
     shipped_for,
     shipped_teacher,
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_blindspot.config import NetworkSettings
     from napari_blindspot.model import Model
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
 
@@ -38,8 +39,8 @@ class Beginning:
         ``"cold"``, or of the weights: their file's.
     weights
         Parameters by name; empty for a cold start.
-    context
-        Neighbour planes on either side that the weights were made for.
+    made_for
+        Settings of the network that the weights were made for; None of a cold start.
     facts
         About the weights, for the provenance.
     sentence
@@ -49,7 +50,7 @@ class Beginning:
     network: NetworkSettings
     name: str = "cold"
     weights: Mapping[str, Tensor] | None = None
-    context: int = 0
+    made_for: NetworkSettings | None = None
     facts: Mapping[str, Any] | None = None
     sentence: str = ""
 
@@ -59,9 +60,9 @@ class Beginning:
         return self.weights is not None
 
     def give(self, network: BlindSpotNetwork) -> None:
-        """Load the weights into a network, if there are any."""
-        if self.weights is not None:
-            load_start(network, self.weights, self.context)
+        """Load the weights into a network, if there are any; a larger one grows."""
+        if self.weights is not None and self.made_for is not None:
+            load_fitting(network, self.weights, self.made_for)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the start for the provenance."""
@@ -92,8 +93,8 @@ def begin(
     network
         The network that the recipe and the stack ask for.
     untrained
-        Nothing will be learnt, so a network for which no weights are shipped would
-        have nothing to say; one for which there are some takes its place.
+        Nothing will be learnt, so a network that would have to grow from the weights
+        of a smaller one has no more to say; the smaller one takes its place.
 
     Returns
     -------
@@ -123,9 +124,9 @@ def _from_package(network: NetworkSettings, untrained: bool) -> Beginning:
         )
     in_noise = network.model_copy(update={"units": "noise"})
     try:
-        shipped = shipped_for(in_noise)
-        if shipped is None and untrained:
-            shipped = shipped_teacher(in_noise.context)
+        shipped = shipped_for(in_noise) or shipped_teacher(
+            in_noise.context, None if untrained else in_noise
+        )
         if shipped is None:
             return Beginning(
                 network,
@@ -136,13 +137,15 @@ def _from_package(network: NetworkSettings, untrained: bool) -> Beginning:
     except BlindspotError as error:
         told = str(error).rstrip(".")
         return Beginning(network, sentence=f"Training starts cold: {told}")
-    return Beginning(
-        in_noise.model_copy(update={name: shipped.network[name] for name in SHAPE}),
-        shipped.name,
-        weights,
-        shipped.network["context"],
-        {"sha256": shipped.sha256, **shipped.facts},
-    )
+    made_for = NetworkSettings(**shipped.network)
+    taken = _shape(made_for)
+    facts: dict[str, Any] = {"sha256": shipped.sha256, **shipped.facts}
+    if not untrained:
+        sizes = {name: taken.pop(name) for name in SIZES}
+        if any(getattr(network, name) > size for name, size in sizes.items()):
+            facts["grown_from"] = sizes
+    grown = in_noise.model_copy(update=taken)
+    return Beginning(grown, shipped.name, weights, made_for, facts)
 
 
 def _from_model(model: Model, path: str, network: NetworkSettings) -> Beginning:
@@ -173,11 +176,14 @@ def _from_model(model: Model, path: str, network: NetworkSettings) -> Beginning:
             f"but this stack has only enough for {network.context}; give a model of "
             f"such a stack, 'warm' or 'cold'."
         )
-    shape = {name: getattr(theirs, name) for name in SHAPE}
     return Beginning(
-        network.model_copy(update=shape),
+        network.model_copy(update=_shape(theirs)),
         "model",
         dict(model.teacher.named_parameters()),
-        theirs.context,
+        theirs,
         {"file": Path(path).name, "sources": model.provenance.get("sources")},
     )
+
+
+def _shape(settings: NetworkSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in SHAPE}
