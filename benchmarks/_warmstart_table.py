@@ -20,9 +20,11 @@ def page(facts: Mapping[str, Any]) -> str:
     threads = "one thread" if made["threads"] == 1 else f"{made['threads']} threads"
     box = "×".join(map(str, made["box"]))
     lines = ["<!-- written by benchmarks/warmstart.py -->", ""]
-    for name, table in (("curve", _curve), ("trust", _trust), ("photos", _photos)):
+    for name, table in _TABLES.items():
         if facts.get(name):
             lines += [*table(facts[name]), ""]
+    if facts.get("curve"):
+        lines += [*_beside(facts["curve"], facts.get("careamics", {})), ""]
     lines.append(f"{said(made, threads)}; boxes of {box} voxels.")
     return "\n".join(lines) + "\n"
 
@@ -115,7 +117,97 @@ def _photos(cases: Cases) -> list[str]:
     return lines
 
 
+def _beside(cases: Cases, peers: Cases) -> list[str]:
+    """Say in a table what the curves come to, over all cases that have both sides."""
+    taken = {n for one in cases.values() for key in one if (n := _steps(key))}
+    last = max((n for n in taken if isinstance(n, int)), default=0)
+    pairs = {
+        "no step − best Gaussian": ("warm 0", "gaussian"),
+        "no step − Noise2Void of CAREamics": ("warm 0", "noise2void"),
+        f"100 steps − cold, {last}": ("warm 100", f"cold {last}"),
+        f"{last} steps − cold, {last}": (f"warm {last}", f"cold {last}"),
+    }
+    lines = [
+        "What that comes to, warm against the others, in dB:",
+        "",
+        "| warm | runs | mean | least | most |",
+        "|---|---|---|---|---|",
+    ]
+    for title, (left, right) in pairs.items():
+        both = [{**one, "noise2void": _best(peers.get(key, {}))} for key, one in
+                cases.items()]  # fmt: skip
+        gains = [
+            _psnr(one[left]) - _psnr(one[right])
+            for one in both
+            if one.get(left) is not None and one.get(right) is not None
+        ]
+        if gains:
+            told = (np.mean(gains), min(gains), max(gains))
+            cells = " | ".join(f"{value:+.2f}" for value in told)
+            lines.append(f"| {title} | {len(gains)} | {cells} |")
+    return lines
+
+
+def _psnr(found: Any) -> float:
+    return float(found["psnr"] if isinstance(found, dict) else found)
+
+
+def _best(peer: Mapping[str, Any]) -> float | None:
+    found = peer.get("noise2void")
+    return max(found["psnr"].values()) if found else None
+
+
+def _careamics(cases: Cases) -> list[str]:
+    some = next(one["noise2void"] for one in cases.values() if one)
+    lines = [
+        f"Noise2Void of CAREamics {some['version']} on the same recordings (three "
+        f"dimensions, {some['parameters']} weights, patches of 8×64×64, two at a "
+        "time): PSNR in dB after so many steps, in brackets the seconds.",
+        "",
+        "| truth | photons | best | after | all along |",
+        "|---|---|---|---|---|",
+    ]
+    for key, one in cases.items():
+        if not one:
+            continue
+        name, photons, _ = key.split("/")
+        peer = one["noise2void"]
+        best = max(peer["psnr"], key=lambda n: peer["psnr"][n])
+        course = ", ".join(f"{value:.1f}" for value in peer["psnr"].values())
+        lines.append(
+            f"| {name} | {photons} | {peer['psnr'][best]:.2f} | {best} "
+            f"({peer['seconds'][best]:.0f} s) | {course} |"
+        )
+    return lines
+
+
+def _sizes(cases: Cases) -> list[str]:
+    columns = [
+        f"{start} {steps}" for start in ("warm", "cold") for steps in (0, 100, 300)
+    ]
+    lines = [
+        "Larger networks, which grow from the start weights, on two crops of 64 pixels "
+        "a step, 20 photons: PSNR in dB.",
+        "",
+        "| network | truth | " + " | ".join(columns) + " |",
+        "|---" * (2 + len(columns)) + "|",
+    ]
+    for key, one in cases.items():
+        cells = " | ".join(_value(one.get(column)) for column in columns)
+        lines.append(f"| {key.replace('/', ' | ')} | {cells} |")
+    return lines
+
+
 def _value(found: Any) -> str:
     if found is None:
         return ""
-    return f"{found['psnr'] if isinstance(found, dict) else found:.2f}"
+    return f"{_psnr(found):.2f}"
+
+
+_TABLES = {
+    "curve": _curve,
+    "careamics": _careamics,
+    "sizes": _sizes,
+    "trust": _trust,
+    "photos": _photos,
+}

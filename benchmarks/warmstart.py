@@ -6,6 +6,13 @@ curve
     The three truths at three light levels: PSNR after 0, 25, … steps from the shipped
     weights and from random ones, the network for a CPU (or with ``--device cuda`` that
     for a GPU); beside the best Gaussian filter and, at no step, the shipped students.
+careamics
+    Noise2Void of CAREamics on the same recordings, at its documented settings but for
+    smaller patches and batches, best over training length; with
+    ``--careamics-python PATH``, the Python of an environment that has it.
+sizes
+    Networks that are larger than all start weights and grow from them, beside cold
+    ones of the same size.
 trust
     Things that were in no generated volume (text, rings, single lines), an empty field
     and pure noise: the error of the warm and of the cold result.
@@ -19,8 +26,13 @@ minutes. The truths of the curve are in no pretraining: volumes there are genera
 
 from __future__ import annotations
 
+import json
+import subprocess
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -33,6 +45,7 @@ from _results import Kept, options, setting
 from _truths import GAIN, OFFSET, READ_NOISE, Case, best_gaussian, load_truth, psnr
 from _warmstart_table import page
 from napari_blindspot.starts.shipped import read_index, weights_folder
+from napari_blindspot.training.recipes import RECIPES
 
 if TYPE_CHECKING:
     import argparse
@@ -45,6 +58,10 @@ PHOTONS = (5.0, 20.0, 80.0)
 STARTS = ("warm", "cold")
 FIELD = (12, 128, 128)
 SIGMA = (25.0, 50.0)  # of 255, on photographs
+SIZES = {
+    "best on a CPU": RECIPES["cpu"]["best"].network,
+    "fast on a GPU": RECIPES["gpu"]["fast"].network,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +144,68 @@ def curve(kept: Kept, args: argparse.Namespace) -> None:
                         )
 
 
+def careamics(kept: Kept, args: argparse.Namespace) -> None:
+    """Measure Noise2Void of CAREamics on the recordings of the curve."""
+    if args.careamics_python is None:
+        print("CAREamics is not available: give --careamics-python", flush=True)
+        return
+    for photons in args.photons:
+        for name in args.truths:
+            seed = args.seeds[0]
+            found = kept.part("careamics").setdefault(f"{name}/{photons:g}/{seed}", {})
+            case = record(box_of(name, tuple(args.box)), photons, 1 + seed)
+            kept.measure(found, "noise2void", lambda c=case: peer(c, args))
+
+
+def peer(case: Case, args: argparse.Namespace) -> dict[str, Any]:
+    """Train Noise2Void on a recording; PSNR and seconds along its training."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "noisy.npy")
+        np.save(source, case.noisy)
+        asked = {
+            "source": str(source),
+            "out": folder,
+            "patch": [8, 64, 64],
+            "batch": 2,
+            "epochs": args.epochs,
+            "steps": 20,
+            "every": max(1, args.epochs // 10),
+            "seed": args.seeds[0],
+            "threads": args.threads,
+        }
+        script = Path(__file__).with_name("_warmstart_careamics.py")
+        words = [str(args.careamics_python), str(script), json.dumps(asked)]
+        done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+        facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        facts["psnr"] = {
+            steps: psnr(case.unit(np.load(Path(folder, f"{steps}.npy"))), case.truth)
+            for steps in facts["seconds"]
+        }
+    return facts
+
+
+def sizes(kept: Kept, args: argparse.Namespace) -> None:
+    """Measure networks that grow from the start weights, on small crops."""
+    how = How(args.device, args.threads, args.seeds[0])
+    for name in args.truths:
+        case = record(box_of(name, tuple(args.box)), 20.0, 1 + how.seed)
+        for size, network in SIZES.items():
+            found = kept.part("sizes").setdefault(f"{size}/{name}", {})
+            recipe = RECIPES["cpu"]["fast"].model_copy(
+                update={"network": network, "learning_rate": 2e-3}
+            )
+            with patch.dict(RECIPES["cpu"], dict.fromkeys(RECIPES["cpu"], recipe)):
+                for start in STARTS:
+                    for steps in (0, 100, 300):
+                        kept.measure(
+                            found,
+                            f"{start} {steps}",
+                            lambda c=case, s=start, n=steps: after(
+                                c, s, {"steps": n}, how
+                            ),
+                        )
+
+
 def fields() -> dict[str, NDArray[np.float64]]:
     """Return clean volumes of things that no generated volume holds."""
     shape, empty = FIELD, np.full(FIELD, 0.1)
@@ -195,6 +274,15 @@ def photos(kept: Kept, args: argparse.Namespace) -> None:
                 kept.measure(found, f"{start} {steps}", measured)
 
 
+PARTS = {
+    "curve": curve,
+    "careamics": careamics,
+    "sizes": sizes,
+    "trust": trust,
+    "photos": photos,
+}
+
+
 def main() -> None:
     args = parse()
     torch.set_num_threads(args.threads)
@@ -204,13 +292,13 @@ def main() -> None:
     )
     kept = Kept(args.out / f"warmstart-{args.label}.json", made, args.budget)
     for part in args.parts:
-        {"curve": curve, "trust": trust, "photos": photos}[part](kept, args)
+        PARTS[part](kept, args)
     kept.write_page(page(kept.facts))
 
 
 def parse() -> argparse.Namespace:
     parser = options(__doc__)
-    parser.add_argument("--parts", nargs="+", default=["curve", "trust", "photos"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--truths", nargs="+", choices=TRUTHS, default=list(TRUTHS))
     parser.add_argument("--photons", nargs="+", type=float, default=list(PHOTONS))
     parser.add_argument(
@@ -220,6 +308,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--box", nargs=3, type=int, default=[24, 160, 160])
     parser.add_argument("--final", action="store_true", help="also --quality fast")
     parser.add_argument("--every", type=int, default=3, help="photographs")
+    parser.add_argument(
+        "--careamics-python", type=Path, help="Python of an environment that has it"
+    )
+    parser.add_argument("--epochs", type=int, default=60, help="of CAREamics")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
