@@ -24,6 +24,7 @@ def page(facts: Mapping[str, Any]) -> str:
         if facts.get(name):
             lines += [*table(facts[name]), ""]
     if facts.get("curve"):
+        lines += [*_students(facts["curve"]), ""]
         lines += [*_beside(facts["curve"], facts.get("careamics", {})), ""]
     lines.append(f"{said(made, threads)}; boxes of {box} voxels.")
     return "\n".join(lines) + "\n"
@@ -63,6 +64,31 @@ def _curve(cases: Cases) -> list[str]:
                 + " | ".join(cells)
                 + " |"
             )
+    return lines
+
+
+def _students(cases: Cases) -> list[str]:
+    """Show what answers at no step: the start weights and the shipped students."""
+    columns = {
+        "noisy": "noisy",
+        "Gaussian": "gaussian",
+        **{f"student {size}": f"student {size}" for size in ("tiny", "small", "full")},
+        "teacher, no step": "warm 0",
+    }
+    lines = [
+        "At once, without any training: the shipped students (one pass, no blind spot, "
+        "no uncertainty) and the start weights of the teacher.",
+        "",
+        "| truth | photons | " + " | ".join(columns) + " |",
+        "|---" * (2 + len(columns)) + "|",
+    ]
+    for group in dict.fromkeys(key.rsplit("/", 1)[0] for key in cases):
+        runs = [one for key, one in cases.items() if key.rsplit("/", 1)[0] == group]
+        cells = [
+            _mean(_psnr(one[key]) for one in runs if key in one)
+            for key in columns.values()
+        ]
+        lines.append(f"| {group.replace('/', ' | ')} | {' | '.join(cells)} |")
     return lines
 
 

@@ -44,6 +44,7 @@ from _data import find_data
 from _results import Kept, options, setting
 from _truths import GAIN, OFFSET, READ_NOISE, Case, best_gaussian, load_truth, psnr
 from _warmstart_table import page
+from napari_blindspot.config.students import WIDTHS
 from napari_blindspot.starts.shipped import read_index, weights_folder
 from napari_blindspot.training.recipes import RECIPES
 
@@ -111,6 +112,14 @@ def after(case: Case, start: str, budget: dict[str, Any], how: How) -> dict[str,
     }
 
 
+def at_once(case: Case, size: str, how: How) -> float:
+    """Measure a student that comes with the package, without any training."""
+    student = nb.shipped_student(case.noisy, axes="ZYX", student=size)
+    options: dict[str, Any] = {"device": how.device, "threads": how.threads}
+    done = nb.predict(student, case.noisy, axes="ZYX", **options)
+    return psnr(case.unit(np.asarray(done.image)), case.truth)
+
+
 def curve(kept: Kept, args: argparse.Namespace) -> None:
     """Measure every truth, light level, start and number of steps."""
     for seed in args.seeds:
@@ -125,6 +134,12 @@ def curve(kept: Kept, args: argparse.Namespace) -> None:
                 kept.measure(
                     found, "gaussian", lambda c=case: psnr(best_gaussian(c)[0], c.truth)
                 )
+                for size in WIDTHS:
+                    kept.measure(
+                        found,
+                        f"student {size}",
+                        lambda c=case, z=size, h=how: at_once(c, z, h),
+                    )
                 for start in STARTS:
                     for steps in args.steps:
                         kept.measure(
@@ -302,7 +317,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--truths", nargs="+", choices=TRUTHS, default=list(TRUTHS))
     parser.add_argument("--photons", nargs="+", type=float, default=list(PHOTONS))
     parser.add_argument(
-        "--steps", nargs="+", type=int, default=[0, 25, 50, 100, 200, 400, 800]
+        "--steps", nargs="*", type=int, default=[0, 25, 50, 100, 200, 400, 800]
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--box", nargs=3, type=int, default=[24, 160, 160])

@@ -171,8 +171,7 @@ def test_a_cold_start_is_what_training_was_before_there_were_weights(
     assert cold.model.settings.units == "scale"
     assert cold.model.teacher.eyes is None
     # Without any knowledge of start weights, nothing else comes out.
-    monkeypatch.setattr(warm, "shipped_for", lambda _: None)
-    monkeypatch.setattr(warm, "shipped_teacher", lambda *_: None)
+    monkeypatch.setattr(warm, "shipped_within", lambda _: None)
     without = denoised(stack, steps=2)
     np.testing.assert_array_equal(without.image, cold.image)
 

@@ -70,28 +70,28 @@ def shipped_for(settings: NetworkSettings | StudentSettings) -> Shipped | None:
     return None
 
 
-def shipped_teacher(
-    context: int, within: NetworkSettings | None = None
-) -> Shipped | None:
-    """Return the start weights of some blind-spot network, None without.
+def shipped_within(settings: NetworkSettings) -> Shipped | None:
+    """Return the start weights of the largest teacher that a network can hold.
 
     Parameters
     ----------
-    context
-        Neighbour planes on either side that it must be able to see.
-    within
-        A network that it must not exceed in any size; None: any.
+    settings
+        Of a network in units of the noise; what its half-planes see does not count.
+
+    Returns
+    -------
+    Shipped or None
+        None if every teacher exceeds it in one of `SIZES`, or sees fewer planes.
     """
     listed = read_index(weights_folder())
-    for one in listed:
-        if not all(key in one.network for key in SHAPE):
-            continue
-        fits = within is None or all(
-            one.network[key] <= getattr(within, key) for key in SIZES
-        )
-        if fits and one.network["context"] >= context:
-            return one
-    return None
+    held = [
+        one
+        for one in listed
+        if all(key in one.network for key in SHAPE)
+        and one.network["context"] >= settings.context
+        and all(one.network[key] <= getattr(settings, key) for key in SIZES)
+    ]
+    return max(held, key=lambda one: [one.network[key] for key in SIZES], default=None)
 
 
 def read_weights(one: Shipped, folder: Traversable | None = None) -> dict[str, Tensor]:

@@ -14,8 +14,7 @@ from napari_blindspot.starts.shipped import (
     SHAPE,
     SIZES,
     read_weights,
-    shipped_for,
-    shipped_teacher,
+    shipped_within,
 )
 
 if TYPE_CHECKING:
@@ -124,9 +123,7 @@ def _from_package(network: NetworkSettings, untrained: bool) -> Beginning:
         )
     in_noise = network.model_copy(update={"units": "noise"})
     try:
-        shipped = shipped_for(in_noise) or shipped_teacher(
-            in_noise.context, None if untrained else in_noise
-        )
+        shipped = shipped_within(in_noise)
         if shipped is None:
             return Beginning(
                 network,
