@@ -8,8 +8,8 @@ curve
     for a GPU); beside the best Gaussian filter and, at no step, the shipped students.
 careamics
     Noise2Void of CAREamics on the same recordings, at its documented settings but for
-    smaller patches and batches, best over training length; with
-    ``--careamics-python PATH``, the Python of an environment that has it.
+    smaller patches and batches and a rate that stays longer, best over training
+    length; with ``--careamics-python PATH``, the Python of an environment that has it.
 sizes
     Networks that are larger than all start weights and grow from them, beside cold
     ones of the same size.
