@@ -269,6 +269,30 @@ def test_one_command_makes_a_file_and_goes_on_where_it_stopped(
     )
 
 
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_pretraining_begins_with_weights_that_were_made_before(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Pretraining(tiny(kind), Plan(1, pool=1), CPU)
+    monkeypatch.setitem(KINDS, "first", first.network.settings)
+    path = write_start(tmp_path, "first", first, -1.5, 1)
+    larger = first.network.settings.model_copy(
+        update={"width": 6, "depth": 2} if kind == "teacher" else {}
+    )
+    monkeypatch.setitem(KINDS, "larger", larger)
+    second = Pretraining(make_network("larger"), Plan(1, pool=1), CPU)
+    second.begin(path)
+    entry = read_index(tmp_path)[0]
+    assert second.begun == {"name": "first", "sha256": entry.sha256}
+    part = Exam(1, CPU).parts[0]
+    with torch.no_grad():
+        scores = [float(loss_of(one.average, *part)) for one in (first, second)]
+    assert scores[1] == pytest.approx(scores[0], abs=0.01)  # the file is half precision
+    with pytest.raises(InputError, match="is not in the list of weights beside it"):
+        second.begin(path.rename(tmp_path / "second.safetensors"))
+
+
 @pytest.fixture(scope="module")
 def exam() -> Exam:
     return Exam(3, CPU)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
 from collections import deque
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load
 from torch import nn
 
 from napari_blindspot.config import NetworkSettings
@@ -27,7 +25,7 @@ from napari_blindspot.pretraining.episodes import (
 from napari_blindspot.pretraining.lessons import loss_of
 from napari_blindspot.starts.adapt import load_start
 from napari_blindspot.starts.grow import load_fitting
-from napari_blindspot.starts.shipped import read_index
+from napari_blindspot.starts.shipped import read_index, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,18 +115,32 @@ class Pretraining:
     def begin(self, path: Path) -> None:
         """Begin with start weights that were made before; a larger network grows.
 
-        The index beside them tells which network they are of.
+        Parameters
+        ----------
+        path
+            Their file; the index beside it tells which network they are of.
+
+        Raises
+        ------
+        InputError
+            If the index does not list them, or the network cannot hold them.
+        ModelFileError
+            If they cannot be read, or are not what the index says.
         """
-        content = path.read_bytes()
-        weights = {name: one.float() for name, one in load(content).items()}
-        made = next(one for one in read_index(path.parent) if one.name == path.stem)
+        made = {one.name: one for one in read_index(path.parent)}.get(path.stem)
+        if made is None:
+            raise InputError(
+                f"{path} is not in the list of weights beside it (index.json), which "
+                f"tells what network they are of; give a file that pretraining wrote, "
+                f"in its folder."
+            )
+        weights = read_weights(made, path.parent)
         if isinstance(self.network, BlindSpotNetwork):
             load_fitting(self.network, weights, NetworkSettings(**made.network))
         else:
             load_start(self.network, weights, made.network["context"])
         self.average.load_state_dict(self.network.state_dict())
-        sha256 = hashlib.sha256(content).hexdigest()
-        self.begun = {"name": made.name, "sha256": sha256}
+        self.begun = {"name": made.name, "sha256": made.sha256}
 
     def run(self, minutes: float = math.inf) -> Iterator[tuple[int, float]]:
         """Train on until all steps are done or the minutes are over.
