@@ -11,7 +11,8 @@ one number
 percentiles
     Grey values between the 1 % and the 99.9 % quantile of the stack, as most do.
 
-The blind filter is fitted to every stack and the noise is known. Results are kept in a
+The blind filter is fitted to every stack, by its noise as it is in all three, and the
+noise is known. Results are kept in a
 JSON file and continued; ``--budget`` stops after that many minutes.
 """
 
@@ -50,12 +51,14 @@ def seen_in(units: str, episode: Episode) -> Episode:
     """Fit the start of an episode to what its network sees."""
     rng = np.random.default_rng(0)
     kind: Literal["scale", "noise"] = "scale" if units == "percentiles" else "noise"
-    noise = episode.judged
+    episode.start = episode.fit(rng, kind)
     if units == "one number":
         clean = torch.from_numpy(episode.recording.clean)
-        level = noise.variance(clean).mean().reshape(1, 1, 1)
-        noise = Affine(torch.zeros_like(level), level, level)
-    episode.start = episode.fit(rng, kind, noise)
+        level = episode.judged.variance(clean).mean().reshape(1, 1, 1)
+        flat = Affine(torch.zeros_like(level), level, level)
+        kernel = episode.start["start.kernel"]  # of the noise as it is
+        again = episode.fit(np.random.default_rng(0), kind, flat)
+        episode.start = {**again, "start.kernel": kernel}
     return episode
 
 

@@ -43,6 +43,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     if state.exists():
         training.resume(state)
+        if args.begin is not None:
+            print(f"{state} was begun already, so --begin is not looked at")
     elif args.begin is not None:
         training.begin(args.begin)
     exam = Exam(args.exam, device)
@@ -70,8 +72,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--begin",
         type=Path,
-        help="weights of an earlier run; give another --seed than it had, or the same "
-        "recordings come again",
+        help="weights of an earlier run, also of a smaller network of the kind, with "
+        "their index.json beside them; give another --seed than that run had, or the "
+        "same recordings come again",
     )
     parser.add_argument("--steps", type=int, default=30_000)
     parser.add_argument("--minutes", type=float, default=1e9, help="stop earlier")

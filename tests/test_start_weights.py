@@ -25,7 +25,8 @@ from napari_blindspot.starts.shipped import (
     Shipped,
     read_index,
     read_weights,
-    shipped_for,
+    shipped_student_for,
+    shipped_within,
     weights_folder,
 )
 from napari_blindspot.training.recipes import RECIPES
@@ -45,9 +46,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 def fresh(one: Shipped, **changes: Any) -> BlindSpotNetwork | StudentNetwork:
     """Return a network of the shape that weights were made for, with changes."""
-    if "half_planes" in one.network:
-        return BlindSpotNetwork(NetworkSettings(**one.network | changes))
-    return StudentNetwork(StudentSettings(**one.network | changes))
+    settings = one.network.model_copy(update=changes)
+    if isinstance(settings, NetworkSettings):
+        return BlindSpotNetwork(settings)
+    return StudentNetwork(settings)
 
 
 @pytest.fixture(params=ENTRIES, ids=lambda one: one.name)
@@ -67,10 +69,11 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_teacher_and_a_student_are_shipped() -> None:
-    kinds = {"half_planes" in one.network for one in ENTRIES}
-    assert kinds == {True, False}
+    assert {type(one.network) for one in ENTRIES} == {NetworkSettings, StudentSettings}
     fast = RECIPES["cpu"]["fast"].network.model_copy(update={"units": "noise"})
-    assert shipped_for(fast) is not None
+    found = shipped_within(fast)
+    assert found is not None
+    assert found.name == "teacher-cpu"
 
 
 def test_every_file_is_small_half_and_as_the_index_says(entry: Shipped) -> None:
@@ -92,7 +95,7 @@ def test_every_file_loads_into_its_network_and_leaves_the_stacks_part(
 ) -> None:
     network, weights = fresh(entry), read_weights(entry)
     buffers = {name: one.clone() for name, one in network.named_buffers()}
-    load_start(network, weights, entry.network["context"])
+    load_start(network, weights, entry.network.context)
     assert set(weights) == {name for name, _ in network.named_parameters()}
     for name, parameter in network.named_parameters():
         assert parameter.dtype == torch.float32
@@ -107,12 +110,12 @@ def test_shipped_teachers_are_exactly_blind(entry: Shipped, hole: Hole) -> None:
     network = fresh(entry)
     if isinstance(network, StudentNetwork):
         network = fresh(entry, context=0)  # sees the very voxel: a student has no hole
-        load_start(network, read_weights(entry), entry.network["context"])
+        load_start(network, read_weights(entry), entry.network.context)
         x = torch.rand(1, 1, 15, 13, requires_grad=True)
         (seen,) = torch.autograd.grad(network.eval()(x)[0, 7, 6], x)
         assert seen[0, 0, 7, 6] != 0
         return
-    load_start(network, read_weights(entry), entry.network["context"])
+    load_start(network, read_weights(entry), entry.network.context)
     assert network.eyes is not None
     network.eyes.fit(0.1, 0.3, 1e-6)
     shape = (2 * network.settings.context + 1, 15, 13)
@@ -190,13 +193,41 @@ def test_weights_of_another_shape_are_refused_in_words(changes: dict[str, Any]) 
         assert torch.equal(parameter, before[name])
 
 
+def found_for(settings: Any) -> Shipped | None:
+    teacher = isinstance(settings, NetworkSettings)
+    return (shipped_within if teacher else shipped_student_for)(settings)
+
+
 def test_weights_are_found_by_shape_and_for_no_more_planes(entry: Shipped) -> None:
-    settings = fresh(entry).settings
-    assert shipped_for(settings) == entry
+    settings = entry.network
+    assert found_for(settings) == entry
     fewer = settings.model_copy(update={"context": 0, "starts": 3})
-    assert shipped_for(fewer) == entry
-    for changes in ({"context": 3}, {"width": 7}, {"depth": 5}, {"units": "scale"}):
-        assert shipped_for(settings.model_copy(update=changes)) is None
+    assert found_for(fewer) == entry
+    for changes in ({"context": 3}, {"width": 7}, {"depth": 2}, {"units": "scale"}):
+        assert found_for(settings.model_copy(update=changes)) is None
+
+
+def test_the_largest_teacher_is_found_that_a_network_can_hold(copied: Path) -> None:
+    path = copied / "index.json"
+    listed = json.loads(path.read_text())
+    teacher = next(one for one in listed if one["name"] == "teacher-cpu")
+    sizes: dict[str, Any] = {"large": {"width": 12}, "deep": {"width": 20, "depth": 5}}
+    more = [
+        {**teacher, "name": name, "network": {**teacher["network"], **size}}
+        for name, size in sizes.items()
+    ]
+    path.write_text(json.dumps([*more, *listed]))
+
+    def name(**size: Any) -> str | None:
+        shape: dict[str, Any] = {"neighbour_width": 16, "units": "noise", **size}
+        found = shipped_within(NetworkSettings(**shape))
+        return found and found.name
+
+    assert name(width=32, depth=4) == "large"
+    assert name(width=32, depth=5, half_planes="centre") == "deep"
+    assert name(width=11, depth=5) == "teacher-cpu"
+    assert name(width=32, depth=5, neighbour_width=15) is None
+    assert name(width=32, depth=5, neighbour_width=15, context=0) == "deep"
 
 
 def test_every_size_of_student_has_a_name_in_pretraining() -> None:
@@ -255,6 +286,22 @@ def _without_planes(folder: Path) -> None:
     path.write_text(json.dumps(listed))
 
 
+def _of_no_size(folder: Path) -> None:
+    path = folder / "index.json"
+    listed = json.loads(path.read_text())
+    for one in listed:
+        one["network"]["width"] = None
+    path.write_text(json.dumps(listed))
+
+
+def _of_an_unknown_kind(folder: Path) -> None:
+    path = folder / "index.json"
+    listed = json.loads(path.read_text())
+    for one in listed:
+        one["network"]["colour"] = "green"
+    path.write_text(json.dumps(listed))
+
+
 def _of_no_network(folder: Path) -> None:
     entry = {"name": "a", "sha256": "b", "network": "c", "facts": {}}
     (folder / "index.json").write_text(json.dumps([entry]))
@@ -269,6 +316,8 @@ def _of_no_network(folder: Path) -> None:
         (_misname, "the list of the start weights is damaged"),
         (_of_no_list, "the list of the start weights is damaged"),
         (_without_planes, "the list of the start weights is damaged"),
+        (_of_no_size, "the list of the start weights is damaged"),
+        (_of_an_unknown_kind, "the list of the start weights is damaged"),
         (_of_no_network, "the list of the start weights is damaged"),
     ],
 )

@@ -13,7 +13,7 @@ import napari_blindspot as nb
 from models import random_teacher
 from napari_blindspot.config.students import StudentRecipe
 from napari_blindspot.starts import shipped
-from napari_blindspot.starts.shipped import read_weights, shipped_for
+from napari_blindspot.starts.shipped import read_weights, shipped_student_for
 from napari_blindspot.training import distilling
 from napari_blindspot.training.distilling import first_student
 
@@ -35,7 +35,8 @@ def _few_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def in_noise(**shape: Any) -> Model:
     """Return a teacher that sees its planes in units of the noise."""
-    return told_its_noise(random_teacher(depth=3, units="noise", **shape))
+    shape = {"depth": 3, "units": "noise", **shape}
+    return told_its_noise(random_teacher(**shape))
 
 
 def told_its_noise(teacher: Model) -> Model:
@@ -60,10 +61,16 @@ def test_it_has_the_shipped_weights_and_the_noise_of_its_teacher(context: int) -
     assert pupil.start["name"] == "student-small"
     student = pupil.network
     assert (student.settings.units, student.settings.context) == ("noise", context)
-    weights = read_weights(shipped_for(student.settings))
+    weights = read_weights(shipped_student_for(student.settings))
     torch.testing.assert_close(student.last.weight, weights["last.weight"])
     for name, level in teacher.teacher.eyes.state_dict().items():
         torch.testing.assert_close(student.eyes.state_dict()[name], level)
+
+
+def test_a_teacher_that_is_deeper_has_a_student_of_the_shipped_depth() -> None:
+    pupil = first_student(in_noise(depth=4), "full")
+    assert pupil.start is not None
+    assert pupil.network.settings.depth == 3
 
 
 def test_it_is_told_the_noise_that_its_teacher_saw_not_of_the_quietest_pixels() -> None:

@@ -308,7 +308,7 @@ def of_filter(one: Shipped) -> nn.Module:
 
 def of_start(one: Shipped) -> nn.Module:
     network = make_network(one.name)
-    load_start(network, read_weights(one), one.network["context"])
+    load_start(network, read_weights(one), one.network.context)
     return network.eval()
 
 

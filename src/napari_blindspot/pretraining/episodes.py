@@ -155,7 +155,7 @@ class Episode:
         units
             What the network sees, as of `NetworkSettings`.
         noise
-            Of which it takes its units; default: `judged`.
+            Of which its units, its scales and the filter are; default: `judged`.
         """
         context, hole = self.recording.context, self.recording.hole
         probe = BlindSpotNetwork(

@@ -104,10 +104,17 @@ def write_start(
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),
     }
-    network = KINDS[name].model_dump(mode="json")
-    entry = Shipped(name, hashlib.sha256(content).hexdigest(), network, facts)
+    entry = Shipped(name, hashlib.sha256(content).hexdigest(), KINDS[name], facts)
     others = [one for one in read_index(folder) if one.name != name]
-    listed = [asdict(one) for one in sorted([*others, entry], key=lambda one: one.name)]
+    listed = [
+        {
+            "name": one.name,
+            "sha256": one.sha256,
+            "network": one.network.model_dump(mode="json"),
+            "facts": one.facts,
+        }
+        for one in sorted([*others, entry], key=lambda one: one.name)
+    ]
     (folder / "index.json").write_text(json.dumps(listed, indent=1) + "\n")
     return path
 

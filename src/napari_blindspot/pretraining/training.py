@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from napari_blindspot.config import NetworkSettings
-from napari_blindspot.errors import InputError
+from napari_blindspot.errors import InputError, ModelFileError
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.pretraining.episodes import (
     Crops,
@@ -134,11 +134,25 @@ class Pretraining:
                 f"tells what network they are of; give a file that pretraining wrote, "
                 f"in its folder."
             )
-        weights = read_weights(made, path.parent)
-        if isinstance(self.network, BlindSpotNetwork):
-            load_fitting(self.network, weights, NetworkSettings(**made.network))
-        else:
-            load_start(self.network, weights, made.network["context"])
+        try:
+            weights = read_weights(made, path.parent)
+        except ModelFileError as error:
+            raise ModelFileError(
+                f"{path} is missing, or not what the list beside it (index.json) says; "
+                f"make it anew."
+            ) from error
+        try:
+            if isinstance(self.network, BlindSpotNetwork):
+                assert isinstance(made.network, NetworkSettings)
+                load_fitting(self.network, weights, made.network)
+            else:
+                load_start(self.network, weights, made.network.context)
+        except InputError as error:
+            raise InputError(
+                f"{path} holds the weights of a network ({made.network}) that "
+                f"this one ({self.network.settings}) cannot hold; begin with those of "
+                f"a smaller one of its kind."
+            ) from error
         self.average.load_state_dict(self.network.state_dict())
         self.begun = {"name": made.name, "sha256": made.sha256}
 
@@ -202,6 +216,7 @@ class Pretraining:
                 "step": self.step,
                 "begun": self.begun,
                 "plan": asdict(self.plan),
+                "settings": self.network.settings.model_dump(mode="json"),
             },
             beside,
         )
@@ -213,7 +228,8 @@ class Pretraining:
         Raises
         ------
         InputError
-            If it was begun by another plan, whose course this one would not continue.
+            If it was begun by another plan, whose course this one would not continue,
+            or for another network.
         """
         kept = torch.load(path, map_location=self.device, weights_only=True)
         plan = asdict(self.plan) | {"workers": kept["plan"]["workers"]}
@@ -221,6 +237,12 @@ class Pretraining:
             raise InputError(
                 f"{path} was begun by another plan ({kept['plan']}) than this one "
                 f"({plan}); give the same options, or another folder to begin anew."
+            )
+        settings = self.network.settings.model_dump(mode="json")
+        if kept.get("settings", settings) != settings:
+            raise InputError(
+                f"{path} is of another network ({kept['settings']}) than this one "
+                f"({settings}); give another folder to begin anew."
             )
         self.network.load_state_dict(kept["network"])
         self.average.load_state_dict(kept["average"])

@@ -59,7 +59,7 @@ def load_start(
             f"the start weights do not fit the network: {len(wrong)} of its layers "
             f"differ, and they were made for {context} neighbour planes on either side "
             f"where it sees {network.settings.context}; give start='cold', or the "
-            f"model of a network of the same shape."
+            f"model of a network of the same size."
         )
     with torch.no_grad():
         for name, parameter in own.items():

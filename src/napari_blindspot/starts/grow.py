@@ -2,7 +2,7 @@
 
 In the manner of Net2Net (Chen, Goodfellow and Shlens 2016): what the smaller network
 computes goes on among the first channels of every layer, which do not listen to the
-others. Those are random, so they learn from the first step on::
+others. Those are random, so that they learn once the first have begun to listen::
 
             ┌ smaller │    0    ┐
     layer = │─────────┼─────────│ , and of the last layer the upper half alone
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.networks.unet import LEAK
 from napari_blindspot.starts.adapt import load_start
-from napari_blindspot.starts.shipped import SIZES
+from napari_blindspot.starts.shipped import ALIKE, SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +72,9 @@ def load_fitting(
 def _contains(large: NetworkSettings, small: NetworkSettings) -> bool:
     """Return whether a network is larger, in no size smaller, and else alike."""
     sizes = [(getattr(large, name), getattr(small, name)) for name in SIZES]
-    alike = (large.half_planes, large.units) == (small.half_planes, small.units)
+    if large.context == 0:
+        sizes.pop()  # nothing sees the neighbours
+    alike = all(getattr(large, name) == getattr(small, name) for name in ALIKE)
     return alike and any(a > b for a, b in sizes) and all(a >= b for a, b in sizes)
 
 

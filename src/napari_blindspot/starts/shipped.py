@@ -1,4 +1,4 @@
-"""The start weights that the package ships: found by the network they fit, and read.
+"""The start weights that the package ships: found for a network, checked and read.
 
 ``weights/index.json`` names every file with its checksum and the network it is of;
 ``weights/CARD.md`` says how they were made, and their limits.
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from napari_blindspot.config import NetworkSettings
+from napari_blindspot.config.students import StudentSettings
 from napari_blindspot.errors import ModelFileError
 
 if TYPE_CHECKING:
@@ -20,17 +22,17 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_blindspot.config import NetworkSettings
-    from napari_blindspot.config.students import StudentSettings
 
 CONTEXT = 2
 """Neighbour planes on either side that start weights are made for."""
 
-SHAPE = ("width", "depth", "neighbour_width", "half_planes", "units")
-"""Settings in which a network and its start weights must agree."""
-
 SIZES = ("width", "depth", "neighbour_width")
-"""Of these, those in which a network may exceed that of its start weights."""
+"""Settings in which a teacher may exceed that of its start weights."""
+
+ALIKE = ("half_planes", "units", "channels", "covariance")
+"""Settings in which it must agree with it."""
+
+Settings = NetworkSettings | StudentSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Shipped:
 
     name: str
     sha256: str
-    network: Mapping[str, Any]
+    network: Settings
     facts: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
@@ -60,12 +62,15 @@ class Shipped:
         return {"name": self.name, "sha256": self.sha256, **self.facts}
 
 
-def shipped_for(settings: NetworkSettings | StudentSettings) -> Shipped | None:
-    """Return the start weights made for networks of this shape, None without."""
-    wanted = settings.model_dump()
+def shipped_student_for(settings: StudentSettings) -> Shipped | None:
+    """Return the start weights made for students of this shape, None without."""
+    alike = ("width", "depth", "channels", "units")
     for one in read_index(weights_folder()):
-        same = all(one.network.get(key) == wanted.get(key) for key in SHAPE)
-        if same and one.network["context"] >= wanted["context"]:
+        theirs = one.network
+        same = isinstance(theirs, StudentSettings) and all(
+            getattr(theirs, name) == getattr(settings, name) for name in alike
+        )
+        if same and theirs.context >= settings.context:
             return one
     return None
 
@@ -76,22 +81,26 @@ def shipped_within(settings: NetworkSettings) -> Shipped | None:
     Parameters
     ----------
     settings
-        Of a network in units of the noise; what its half-planes see does not count.
+        Of the network; what its half-planes see does not count, and its neighbour
+        planes only if there are any.
 
     Returns
     -------
     Shipped or None
-        None if every teacher exceeds it in one of `SIZES`, or sees fewer planes.
+        None if every teacher exceeds it in one of `SIZES`, sees fewer planes, or sees
+        them in other units.
     """
-    listed = read_index(weights_folder())
-    held = [
-        one
-        for one in listed
-        if all(key in one.network for key in SHAPE)
-        and one.network["context"] >= settings.context
-        and all(one.network[key] <= getattr(settings, key) for key in SIZES)
-    ]
-    return max(held, key=lambda one: [one.network[key] for key in SIZES], default=None)
+    counted = SIZES if settings.context else SIZES[:2]
+    found: Shipped | None = None
+    for one in read_index(weights_folder()):
+        theirs = one.network
+        if not isinstance(theirs, NetworkSettings) or theirs.units != settings.units:
+            continue
+        held = all(getattr(theirs, n) <= getattr(settings, n) for n in counted)
+        larger = found is None or found.network.width < theirs.width
+        if held and larger and theirs.context >= settings.context:
+            found = one
+    return found
 
 
 def read_weights(one: Shipped, folder: Traversable | None = None) -> dict[str, Tensor]:
@@ -146,7 +155,8 @@ def _entry(name: Any, sha256: Any, network: Any, facts: Any) -> Shipped:
         raise TypeError("an entry has no network or no facts")
     if not isinstance(network.get("context"), int):
         raise ValueError("an entry does not tell its context planes")
-    return Shipped(str(name), str(sha256), network, facts)
+    kind = NetworkSettings if "half_planes" in network else StudentSettings
+    return Shipped(str(name), str(sha256), kind.model_validate(network), facts)
 
 
 def weights_folder() -> Traversable:

@@ -17,7 +17,7 @@ from napari_blindspot.networks.student import StudentNetwork
 from napari_blindspot.planes import plane_series, resolve_context_axis, usable_context
 from napari_blindspot.progress import run
 from napari_blindspot.starts.adapt import load_start
-from napari_blindspot.starts.shipped import CONTEXT, read_weights, shipped_for
+from napari_blindspot.starts.shipped import CONTEXT, read_weights, shipped_student_for
 from napari_blindspot.training.learning import learn
 from napari_blindspot.training.recipes import choose_recipe
 from napari_blindspot.training.warm import begin
@@ -152,7 +152,7 @@ def student_at_once(
     axis = resolve_context_axis(stack, context)
     planes = plane_series(stack, axis)[0].shape[0]
     shape = _shape(size, 0 if axis == "none" else usable_context(planes, CONTEXT))
-    shipped = shipped_for(shape)
+    shipped = shipped_student_for(shape)
     if shipped is None:
         raise ModelFileError(
             f"there are no start weights for a student of size {size}; choose another "
@@ -163,7 +163,7 @@ def student_at_once(
     darks = corrections[0].dark or (None,) * len(channels)
     shape = shape.model_copy(update={"starts": len(channels)})
     network = StudentNetwork(shape)
-    load_start(network, weights, shipped.network["context"])
+    load_start(network, weights, shipped.network.context)
     for kind, channel in enumerate(map(on_average, channels, darks)):
         network.take_noise(channel.noise.normalized(channel.scale), kind)
     return Model(
@@ -187,7 +187,7 @@ def smallest_shipped() -> StudentSize | None:
     ModelFileError
         If the list of the start weights is damaged.
     """
-    return next((size for size in WIDTHS if shipped_for(_shape(size))), None)
+    return next((size for size in WIDTHS if shipped_student_for(_shape(size))), None)
 
 
 def _shape(size: StudentSize, context: int = CONTEXT) -> StudentSettings:

@@ -32,7 +32,7 @@ from napari_blindspot.networks.student import StudentNetwork
 from napari_blindspot.noise.likelihood import mapped
 from napari_blindspot.progress import Progress
 from napari_blindspot.starts.adapt import load_start
-from napari_blindspot.starts.shipped import read_weights, shipped_for
+from napari_blindspot.starts.shipped import read_weights, shipped_student_for
 from napari_blindspot.training.checkpoint import digest
 from napari_blindspot.training.keeping import Keeping, asked_by
 from napari_blindspot.training.sampling import Source
@@ -226,17 +226,21 @@ def first_student(model: Model, size: StudentSize) -> Pupil:
     used = model.provenance.get("start", {}).get("used", True)
     if eyes is None or not used:
         return Pupil(cold)
-    in_noise = {"units": "noise", "starts": model.teacher.settings.starts}
+    in_noise = {
+        "units": "noise",
+        "starts": model.teacher.settings.starts,
+        "depth": min(DEPTH, cold.settings.depth),
+    }
     student = StudentNetwork(cold.settings.model_copy(update=in_noise))
     try:
-        shipped = shipped_for(student.settings)
+        shipped = shipped_student_for(student.settings)
         if shipped is None:
             return Pupil(cold)
         weights = read_weights(shipped)
     except ModelFileError as error:
         told = str(error).rstrip(".")
         return Pupil(cold, sentence=f"The student starts cold: {told}")
-    load_start(student, weights, shipped.network["context"])
+    load_start(student, weights, shipped.network.context)
     assert student.eyes is not None
     # The noise of the average pixel; that of the model is of the quietest.
     student.eyes.load_state_dict(eyes.state_dict())

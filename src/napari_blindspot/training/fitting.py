@@ -100,7 +100,8 @@ def fit(
     recipe = cold
     if beginning.is_warm:
         changes = {"network": beginning.network}
-        recipe = warm_recipe(cold, settings).model_copy(update=changes)
+        recipe = warm_recipe(cold, settings, grown=beginning.grows)
+        recipe = recipe.model_copy(update=changes)
     for told in filter(None, (note, _joint_sentence(recipe), beginning.sentence)):
         yield Progress("noise", 1, 1, "steps", told)
     return Fitted(channels, sources, holes, recipe, cold, beginning)

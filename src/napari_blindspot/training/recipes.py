@@ -105,7 +105,9 @@ def choose_recipe(settings: TrainSettings, device_type: str) -> Recipe:
     return _chosen(RECIPES, settings, device_type)
 
 
-def warm_recipe(cold: Recipe, settings: TrainSettings) -> Recipe:
+def warm_recipe(
+    cold: Recipe, settings: TrainSettings, *, grown: bool = False
+) -> Recipe:
     """Return how a network is trained that starts from good weights.
 
     Its learning rate is lower, so that it does not forget them, and where the budget
@@ -117,9 +119,12 @@ def warm_recipe(cold: Recipe, settings: TrainSettings) -> Recipe:
         How it would be trained from random weights.
     settings
         Where the user gave `minutes` or `steps`, they stay.
+    grown
+        Whether the weights are those of a smaller network: most of it is random then,
+        and it takes as long as it would from nothing.
     """
     changes: dict[str, Any] = {"learning_rate": _WARM_RATE * cold.learning_rate}
-    if settings.minutes is None and settings.steps is None:
+    if settings.minutes is None and settings.steps is None and not grown:
         changes["steps"] = round(_WARM_SHARE * cold.steps)
         changes["minutes"] = _WARM_SHARE * cold.minutes
     return _recipe(cold, **changes)

@@ -11,7 +11,6 @@ from napari_blindspot.errors import BlindspotError, InputError
 from napari_blindspot.model_file import load_model, read_header
 from napari_blindspot.starts.grow import load_fitting
 from napari_blindspot.starts.shipped import (
-    SHAPE,
     SIZES,
     read_weights,
     shipped_within,
@@ -37,7 +36,7 @@ class Beginning:
     name
         ``"cold"``, or of the weights: their file's.
     weights
-        Parameters by name; empty for a cold start.
+        Parameters by name; None of a cold start.
     made_for
         Settings of the network that the weights were made for; None of a cold start.
     facts
@@ -58,6 +57,14 @@ class Beginning:
         """Whether there are weights."""
         return self.weights is not None
 
+    @property
+    def grows(self) -> bool:
+        """Whether the network is larger than that of the weights."""
+        made_for, network = self.made_for, self.network
+        return made_for is not None and any(
+            getattr(network, name) > getattr(made_for, name) for name in SIZES
+        )
+
     def give(self, network: BlindSpotNetwork) -> None:
         """Load the weights into a network, if there are any; a larger one grows."""
         if self.weights is not None and self.made_for is not None:
@@ -65,7 +72,10 @@ class Beginning:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the start for the provenance."""
-        return {"name": self.name, **(self.facts or {})}
+        facts = {"name": self.name, **(self.facts or {})}
+        if self.grows:
+            facts["grown_from"] = {name: getattr(self.made_for, name) for name in SIZES}
+        return facts
 
 
 def check_start(start: str) -> None:
@@ -98,7 +108,8 @@ def begin(
     Returns
     -------
     Beginning
-        Cold with a sentence where shipped weights cannot be used.
+        Cold with a sentence where shipped weights cannot be used. Its network sees
+        what that of the weights sees: units of the noise, and as many planes.
 
     Raises
     ------
@@ -134,15 +145,13 @@ def _from_package(network: NetworkSettings, untrained: bool) -> Beginning:
     except BlindspotError as error:
         told = str(error).rstrip(".")
         return Beginning(network, sentence=f"Training starts cold: {told}")
-    made_for = NetworkSettings(**shipped.network)
-    taken = _shape(made_for)
-    facts: dict[str, Any] = {"sha256": shipped.sha256, **shipped.facts}
-    if not untrained:
-        sizes = {name: taken.pop(name) for name in SIZES}
-        if any(getattr(network, name) > size for name, size in sizes.items()):
-            facts["grown_from"] = sizes
-    grown = in_noise.model_copy(update=taken)
-    return Beginning(grown, shipped.name, weights, made_for, facts)
+    made_for = shipped.network
+    assert isinstance(made_for, NetworkSettings)
+    own = _shape(made_for) if untrained else {"half_planes": made_for.half_planes}
+    facts = {"sha256": shipped.sha256, **shipped.facts}
+    return Beginning(
+        in_noise.model_copy(update=own), shipped.name, weights, made_for, facts
+    )
 
 
 def _from_model(model: Model, path: str, network: NetworkSettings) -> Beginning:
@@ -183,4 +192,6 @@ def _from_model(model: Model, path: str, network: NetworkSettings) -> Beginning:
 
 
 def _shape(settings: NetworkSettings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in SHAPE}
+    """Return what a network takes over from another one."""
+    taken = (*SIZES, "half_planes", "units")
+    return {name: getattr(settings, name) for name in taken}
