@@ -209,9 +209,10 @@ def sizes(kept: Kept, args: argparse.Namespace) -> None:
             recipe = RECIPES["cpu"]["fast"].model_copy(
                 update={"network": network, "learning_rate": 2e-3}
             )
-            with patch.dict(RECIPES["cpu"], dict.fromkeys(RECIPES["cpu"], recipe)):
+            kind = RECIPES["cpu" if args.device == "cpu" else "gpu"]
+            with patch.dict(kind, dict.fromkeys(kind, recipe)):
                 for start in STARTS:
-                    for steps in (0, 100, 300):
+                    for steps in args.size_steps:
                         kept.measure(
                             found,
                             f"{start} {steps}",
@@ -318,6 +319,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--photons", nargs="+", type=float, default=list(PHOTONS))
     parser.add_argument(
         "--steps", nargs="*", type=int, default=[0, 25, 50, 100, 200, 400, 800]
+    )
+    parser.add_argument(
+        "--size-steps", nargs="+", type=int, default=[0, 100, 300], help="of sizes"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--box", nargs=3, type=int, default=[24, 160, 160])

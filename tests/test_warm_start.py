@@ -142,7 +142,8 @@ def test_a_network_that_grew_from_the_weights_is_trained_and_says_so(
     assert facts["used"] is True
     assert result.model.settings.width == large.width
     assert facts["grown_from"] == {"width": 8, "depth": 3, "neighbour_width": 16}
-    assert "of a smaller network, which it holds" in result_methods(result.provenance)
+    text = result_methods(result.provenance)
+    assert "those of a smaller network of width 8 and depth 3" in text
 
 
 def test_steps_do_not_make_the_held_out_score_worse(

@@ -19,12 +19,10 @@ def start_sentences(start: Facts) -> Iterator[str]:
     if not name or start.get("used") is not True:
         return
     if name != "model":
-        smaller = (
-            ", of a smaller network, which it holds" if "grown_from" in start else ""
-        )
+        grown = _grown(part(start, "grown_from"))
         yield (
             f"The network started from weights pretrained on generated volumes "
-            f"({name}){smaller}."
+            f"({name}){grown}."
         )
         return
     stacks = [told for one in parts(start, "sources") if (told := words_of(one))]
@@ -33,6 +31,15 @@ def start_sentences(start: Facts) -> Iterator[str]:
     ).strip()
     if of:
         yield f"The network started from the model {of}."
+
+
+def _grown(sizes: Facts) -> str:
+    """Name the smaller network that the weights were made for, if there is one."""
+    if not sizes:
+        return ""
+    return (
+        f", those of a smaller network{of_size(sizes)}, which is part of it (Net2Net)"
+    )
 
 
 def answers_at_once(model: Facts) -> bool:
