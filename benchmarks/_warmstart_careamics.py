@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 _PATIENCE = 30  # epochs
+_STRIDE = 4  # voxels
 
 
 def main() -> None:
@@ -35,15 +36,19 @@ def main() -> None:
     stack = np.load(asked["source"]).astype(np.float32)
     out = Path(asked["out"])
     out.mkdir(parents=True, exist_ok=True)
+    # Its network wants sides that are multiples of its stride.
+    ends = [(0, -size % _STRIDE) for size in stack.shape]
+    padded = np.pad(stack, ends, "reflect")
     careamist, kept = _trained(stack, asked, out)
     for steps, state in kept["states"].items():
         careamist.model.model.load_state_dict(state)
         checkpoint = out / "shown.ckpt"
         careamist.trainer.save_checkpoint(checkpoint)
         answers, _ = careamist.predict(
-            stack, data_type="array", axes=_axes(asked), checkpoint=checkpoint
+            padded, data_type="array", axes=_axes(asked), checkpoint=checkpoint
         )
-        np.save(out / f"{steps}.npy", np.asarray(answers[0], np.float32).squeeze())
+        answer = np.asarray(answers[0], np.float32).squeeze()
+        np.save(out / f"{steps}.npy", answer[tuple(slice(n) for n in stack.shape)])
     facts = {
         "seconds": kept["seconds"],
         "version": careamics.__version__,
