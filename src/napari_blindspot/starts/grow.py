@@ -75,6 +75,7 @@ def _contains(large: NetworkSettings, small: NetworkSettings) -> bool:
     if large.context == 0:
         sizes.pop()  # nothing sees the neighbours
     alike = all(getattr(large, name) == getattr(small, name) for name in ALIKE)
+    alike = alike and large.channels == small.channels == 1
     return alike and any(a > b for a, b in sizes) and all(a >= b for a, b in sizes)
 
 

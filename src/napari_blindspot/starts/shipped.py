@@ -29,10 +29,8 @@ CONTEXT = 2
 SIZES = ("width", "depth", "neighbour_width")
 """Settings in which a teacher may exceed that of its start weights."""
 
-ALIKE = ("half_planes", "units", "channels", "covariance")
+ALIKE = ("half_planes", "units")
 """Settings in which it must agree with it."""
-
-Settings = NetworkSettings | StudentSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class Shipped:
 
     name: str
     sha256: str
-    network: Settings
+    network: NetworkSettings | StudentSettings
     facts: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
