@@ -4,12 +4,12 @@ Run by the Python of an environment that has CAREamics; nothing of this package 
 imported. The only argument is a JSON object; another one is printed, as the last line::
 
     {"source": .npy of (Z, Y, X), "out": folder, "patch": [z, y, x] or [y, x],
-     "batch": patches, "epochs": of training, "steps": of each, "every": epochs,
-     "seed": of everything, "threads": of torch}
+     "batch": patches, "steps": of training, "every": steps, "seed": of everything,
+     "threads": of torch}
 
-Every so many epochs the whole stack is denoised; the answers lie in the folder as
-``N.npy`` after N steps, float32 in grey values, beside the seconds of training that
-were spent until then.
+At the first end of an epoch after so many steps the whole stack is denoised; the
+answers lie in the folder as ``N.npy`` after N steps, float32 in grey values, beside the
+seconds of training that were spent until then.
 """
 
 from __future__ import annotations
@@ -76,13 +76,12 @@ def _trained(
         axes=_axes(asked),
         patch_size=asked["patch"],
         batch_size=asked["batch"],
-        num_epochs=asked["epochs"],
-        num_steps=asked["steps"],
+        num_epochs=asked["steps"],  # one step at least in each
         num_workers=0,
         # By default the rate falls after ten epochs without gain, and would end at
-        # next to nothing: the epochs of so small a stack are of seven steps.
+        # next to nothing: the epochs of so small a stack are of two to seven steps.
         lr_scheduler_params={"patience": _PATIENCE},
-        trainer_params={"accelerator": "cpu"},
+        trainer_params={"accelerator": "cpu", "max_steps": asked["steps"]},
         seed=asked["seed"],
     )
     kept: dict[str, Any] = {"states": {}, "seconds": {}}
@@ -90,9 +89,9 @@ def _trained(
 
     class Keep(Callback):  # type: ignore[misc]
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-            if (trainer.current_epoch + 1) % asked["every"]:
-                return
             steps = int(trainer.global_step)
+            if steps < max(kept["states"], default=0) + asked["every"]:
+                return
             kept["states"][steps] = copy.deepcopy(pl_module.model.state_dict())
             kept["seconds"][steps] = time.perf_counter() - began
 

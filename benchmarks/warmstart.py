@@ -182,9 +182,8 @@ def peer(case: Case, args: argparse.Namespace) -> dict[str, Any]:
             "out": folder,
             "patch": [8, 64, 64],
             "batch": 2,
-            "epochs": args.epochs,
-            "steps": 20,
-            "every": max(1, args.epochs // 10),
+            "steps": args.peer_steps,
+            "every": max(1, args.peer_steps // 10),
             "seed": args.seeds[0] + 1,  # 0 is refused
             "threads": args.threads,
         }
@@ -330,7 +329,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--careamics-python", type=Path, help="Python of an environment that has it"
     )
-    parser.add_argument("--epochs", type=int, default=60, help="of CAREamics")
+    parser.add_argument("--peer-steps", type=int, default=490, help="of CAREamics")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
