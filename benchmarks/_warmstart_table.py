@@ -44,11 +44,12 @@ def _curve(cases: Cases) -> list[str]:
     seeds = sorted({key.split("/")[2] for key in cases})
     groups = list(dict.fromkeys(key.rsplit("/", 1)[0] for key in cases))
     lines = [
-        f"PSNR in dB, range 1, after so many steps; mean over {len(seeds)} seed(s) "
-        "of noise and training, in brackets the seconds of training.",
+        f"PSNR in dB, range 1, after so many steps; mean over {len(seeds)} seeds of "
+        "noise and training where no other number is given, in brackets the seconds of "
+        "training.",
         "",
         "| truth | photons | noisy | Gaussian | start | "
-        + " | ".join(map(str, columns))
+        + " | ".join(_title(cases, n, len(seeds)) for n in columns)
         + " |",
         "|---" * (5 + len(columns)) + "|",
     ]
@@ -90,6 +91,16 @@ def _students(cases: Cases) -> list[str]:
         ]
         lines.append(f"| {group.replace('/', ' | ')} | {' | '.join(cells)} |")
     return lines
+
+
+def _title(cases: Cases, steps: int | str, seeds: int) -> str:
+    """Name a column, and how many seeds it has if not all."""
+    counts: dict[str, int] = {}
+    for key, one in cases.items():
+        group = key.rsplit("/", 1)[0]
+        counts[group] = counts.get(group, 0) + (f"warm {steps}" in one)
+    most = max(counts.values())
+    return str(steps) if most == seeds else f"{steps} ({most} of {seeds} seeds)"
 
 
 def _steps(key: str) -> int | str | None:
