@@ -289,6 +289,9 @@ def test_pretraining_begins_with_weights_that_were_made_before(
     with torch.no_grad():
         scores = [float(loss_of(one.average, *part)) for one in (first, second)]
     assert scores[1] == pytest.approx(scores[0], abs=0.01)  # the file is half precision
+    another = tiny("student" if kind == "teacher" else "teacher")
+    with pytest.raises(InputError, match=r"that this one .* cannot hold"):
+        Pretraining(another, Plan(1, pool=1), CPU).begin(path)
     with pytest.raises(InputError, match="is not in the list of weights beside it"):
         second.begin(path.rename(tmp_path / "second.safetensors"))
 

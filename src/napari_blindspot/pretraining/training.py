@@ -142,8 +142,9 @@ class Pretraining:
                 f"make it anew."
             ) from error
         try:
-            if isinstance(self.network, BlindSpotNetwork):
-                assert isinstance(made.network, NetworkSettings)
+            if isinstance(self.network, BlindSpotNetwork) and isinstance(
+                made.network, NetworkSettings
+            ):
                 load_fitting(self.network, weights, made.network)
             else:
                 load_start(self.network, weights, made.network.context)

@@ -11,13 +11,14 @@ from napari_blindspot.errors import BlindspotError, InputError
 from napari_blindspot.model_file import load_model, read_header
 from napari_blindspot.starts.grow import load_fitting
 from napari_blindspot.starts.shipped import (
+    ALIKE,
     SIZES,
     read_weights,
     shipped_within,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -108,8 +109,8 @@ def begin(
     Returns
     -------
     Beginning
-        Cold with a sentence where shipped weights cannot be used. Its network sees
-        what that of the weights sees: units of the noise, and as many planes.
+        Cold with a sentence where shipped weights cannot be used. Else its network
+        agrees with that of the weights in `ALIKE`.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def _from_package(network: NetworkSettings, untrained: bool) -> Beginning:
         return Beginning(network, sentence=f"Training starts cold: {told}")
     made_for = shipped.network
     assert isinstance(made_for, NetworkSettings)
-    own = _shape(made_for) if untrained else {"half_planes": made_for.half_planes}
+    own = _taken(made_for, (*SIZES, *ALIKE) if untrained else ALIKE)
     facts = {"sha256": shipped.sha256, **shipped.facts}
     return Beginning(
         in_noise.model_copy(update=own), shipped.name, weights, made_for, facts
@@ -183,7 +184,7 @@ def _from_model(model: Model, path: str, network: NetworkSettings) -> Beginning:
             f"such a stack, 'warm' or 'cold'."
         )
     return Beginning(
-        network.model_copy(update=_shape(theirs)),
+        network.model_copy(update=_taken(theirs, (*SIZES, *ALIKE))),
         "model",
         dict(model.teacher.named_parameters()),
         theirs,
@@ -191,7 +192,6 @@ def _from_model(model: Model, path: str, network: NetworkSettings) -> Beginning:
     )
 
 
-def _shape(settings: NetworkSettings) -> dict[str, Any]:
+def _taken(settings: NetworkSettings, names: Sequence[str]) -> dict[str, Any]:
     """Return what a network takes over from another one."""
-    taken = (*SIZES, "half_planes", "units")
-    return {name: getattr(settings, name) for name in taken}
+    return {name: getattr(settings, name) for name in names}
