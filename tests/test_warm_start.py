@@ -213,8 +213,9 @@ def test_a_start_of_random_weights_is_left_out_by_the_held_out_score(
     assert facts["weights"] > facts["filter"]
     sentences = [one for one in told if "start weights do not fit" in one]
     assert len(sentences) == 1
-    assert f"{facts['weights']:.3f}" in sentences[0]
+    assert f"{facts['weights']:.4f}" in sentences[0]
     assert sentences[0].endswith("so training starts cold and takes longer")
+    assert "trial" not in facts  # so far off, no trial would help
     # The recipe is that of a cold start in everything: steps and learning rate.
     assert result.model.provenance["training"]["steps"] == 5
     assert rates == [3e-3] * 5
@@ -222,6 +223,77 @@ def test_a_start_of_random_weights_is_left_out_by_the_held_out_score(
     assert held_out <= facts["filter"]
     assert psnr(result.image, stack) > psnr(stack.noisy, stack) + 6
     assert "pretrained" not in result_methods(result.provenance)
+
+
+def louder(monkeypatch: pytest.MonkeyPatch, times: float) -> None:
+    """Let the last layer of all start weights say so many times as much."""
+    real = warm.read_weights
+
+    def read(one: Any) -> dict[str, torch.Tensor]:
+        return {
+            name: times * tensor if name.startswith("last") else tensor
+            for name, tensor in real(one).items()
+        }
+
+    monkeypatch.setattr(warm, "read_weights", read)
+
+
+@pytest.mark.parametrize(("times", "used"), [(2, True), (3, False)])
+def test_a_start_that_does_not_fit_at_once_is_kept_if_it_soon_does(
+    times: float, used: bool, stack: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    step = Trainer.step
+
+    def watched(trainer: Trainer, *args: Any) -> float:
+        rates.append(max(trainer.rates))
+        return step(trainer, *args)
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    louder(monkeypatch, times)
+    told: list[str] = []
+    result = denoised(stack, told, steps=40)
+    facts = start_of(result)
+    assert facts["weights"] > facts["filter"]
+    trial = facts["trial"]
+    assert (trial["steps"], trial["filter"]) == (25, pytest.approx(facts["filter"]))
+    assert facts["used"] is used is (trial["weights"] < trial["filter"])
+    assert rates == [choose_recipe(TrainSettings(steps=40), "cpu").learning_rate] * 40
+    first, then = (one for one in told if "start weights" in one)
+    assert first.endswith("so training treats them like random weights")
+    end = "trained further" if used else "so training starts cold"
+    assert then.endswith(end)
+    assert ("pretrained" in result_methods(result.provenance)) is used
+    held_out = result.model.provenance["training"]["held_out_score"]
+    assert held_out <= facts["filter"]
+
+
+def test_a_trial_that_was_stopped_goes_on_to_the_same_weights(
+    stack: Phantom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    louder(monkeypatch, 3)
+    noisy = tmp_path / "noisy.tif"
+    tifffile.imwrite(noisy, stack.noisy, metadata={"axes": "ZYX"})
+    words = ["--axes", "ZYX", "--device", "cpu", "--threads", "1", "--steps", "40"]
+    whole, parted = tmp_path / "whole.safetensors", tmp_path / "parted.safetensors"
+    assert main(["train", str(noisy), str(whole), *words]) == 0
+    step = Trainer.step
+
+    def stopping(trainer: Trainer, *args: Any) -> float:
+        if trainer.steps == 12:
+            raise KeyboardInterrupt
+        return step(trainer, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", stopping)
+        assert main(["train", str(noisy), str(parted), *words, "--resume"]) != 0
+    torch.manual_seed(7)  # another process knows nothing of the first one's chance
+    assert main(["train", str(noisy), str(parted), *words, "--resume"]) == 0
+    once, twice = nb.load_model(whole), nb.load_model(parted)
+    assert twice.provenance["start"]["trial"]["steps"] == 25
+    assert not twice.provenance["start"]["used"]
+    for name, tensor in once.network.state_dict().items():
+        assert torch.equal(tensor, twice.network.state_dict()[name]), name
 
 
 @pytest.mark.parametrize(

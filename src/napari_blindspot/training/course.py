@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_blindspot.training.checkpoint import part, prefixed
-from napari_blindspot.training.starting import fit_starts, take_weights, unfit_words
+from napari_blindspot.training.starting import (
+    fit_starts,
+    fitted_at_once,
+    judge_trial,
+    take_weights,
+    trial_is_over,
+    trial_words,
+    unfit_words,
+)
 from napari_blindspot.training.varying import augment, deeper
 
 if TYPE_CHECKING:
@@ -121,7 +129,7 @@ class Course:
         self.network = trainer.objective.network
         self.recipe = trainer.recipe
         self.hole: Hole = self.network.settings.hole
-        self.rng = np.random.default_rng([seed, 3])
+        self.seed, self.rng = seed, np.random.default_rng([seed, 3])
         self.held_out = sampler.held_out(_HELD_OUT_CROPS)
         self.start: dict[str, Any] = {}
         self.best, self.clock = Best(), Clock(self.recipe)
@@ -132,6 +140,11 @@ class Course:
     def is_over(self) -> bool:
         """Whether there is nothing more to do."""
         return self.spent >= 1 or self.best.is_over(self.recipe, self.spent)
+
+    @property
+    def trial_is_over(self) -> bool:
+        """Whether it is time for `end_trial`."""
+        return trial_is_over(self.start, self.recipe, self.step, self.spent)
 
     def begin(self, cancel: CancelToken) -> str:
         """Fit the filter and take the start weights; say so if they do not fit."""
@@ -145,13 +158,18 @@ class Course:
             self.best.update(0, start["weights"], trainer.average)
         planned = self.recipe
         self._choose_recipe()
-        if self.warm is None or start["used"]:
+        if self.warm is None or fitted_at_once(start):
             return ""
         return unfit_words(start, planned, self.recipe)
 
+    def end_trial(self) -> str:
+        """Keep start weights that have come to fit, or begin cold; say which."""
+        self.start = judge_trial(self.trainer, self.held_out, self.start, self.seed)
+        return trial_words(self.start)
+
     def _choose_recipe(self) -> None:
         """Go by the recipe that belongs to the start, from now on."""
-        if self.warm is not None and not self.start["used"]:
+        if self.warm is not None and not fitted_at_once(self.start):
             self.recipe = self.trainer.recipe = self.warm.otherwise
         self.clock = Clock(self.recipe)
         self.spent = self.clock.spent(self.step)

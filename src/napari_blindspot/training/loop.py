@@ -53,8 +53,8 @@ class Trained:
         (step, held-out score) of every check.
     start
         Held-out scores before the first step: of the blind ``"filter"`` alone and of
-        the ``"weights"`` that training was to start from; and whether they were
-        ``"used"``.
+        the ``"weights"`` that training was to start from; whether they were
+        ``"used"``; and where they did not fit at once, how their ``"trial"`` ended.
     """
 
     network: BlindSpotNetwork
@@ -161,6 +161,9 @@ def follow(
     due = adjust if course.recipe.steps else ()
     while True:
         yield from _adjust(course, due, keep, cancel)
+        if course.trial_is_over:
+            with keep.if_stopped(course):
+                yield _told(course, course.end_trial())
         if course.is_over:
             break
         with keep.if_stopped(course):

@@ -1,14 +1,18 @@
 """The first state of a network: the filter fitted to the stack, and the weights.
 
 Whether weights fit the stack is measured: on held-out voxels, against the blind filter
-alone.
+alone. Those that do not fit as they are get a trial, and those that no trial helps are
+forgotten.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from napari_blindspot.methods.start import fit_start
 from napari_blindspot.methods.start_joint import fit_joint_start
@@ -25,11 +29,13 @@ if TYPE_CHECKING:
 
 _START_VOXELS = 6 * 10**5
 _START_BATCH = 24
+_HOPELESS = 1.0  # nats per voxel behind the filter: no short training makes that up
+_TRIAL_STEPS = 25  # at least; the average of the weights is young before
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WarmStart:
-    """Weights that training is to start from, if they fit the stack.
+    """Weights that training is to start from, if they help on the stack.
 
     Parameters
     ----------
@@ -54,11 +60,13 @@ def take_weights(
     Parameters
     ----------
     trainer
-        With the blind filter fitted and alone in the answer.
+        With the blind filter fitted and alone in the answer. Where the weights are
+        worse than the filter, it goes on with the recipe of a cold start.
     held_out
         Crops whose held-out voxels decide.
     warm
-        The weights; None, or weights that are worse than the filter: random ones.
+        The weights; None, or weights that are far worse than the filter, or worse
+        where nothing is trained: random ones.
 
     Returns
     -------
@@ -72,37 +80,112 @@ def take_weights(
         warm.give(network)
         trainer.restart()
         facts["weights"] = score = trainer.score(held_out)
-        facts["used"] = score < alone
-        if facts["used"]:
-            return facts
+        if score < alone:
+            return facts | {"used": True}
+        # Its learning rate is that of a cold start: there is little worth keeping.
+        trainer.recipe = warm.otherwise
+        if score < alone + _HOPELESS and trainer.recipe.steps:
+            trainer.restart()
+            return facts | {"used": True, "on_trial": True}
         network.forget()
-        trainer.recipe = warm.otherwise  # its learning rate is that of a cold start
     network.wake()
     trainer.restart()
     return facts
 
 
+def fitted_at_once(start: Mapping[str, Any]) -> bool:
+    """Return whether weights were better than the filter before any training."""
+    return start["weights"] is not None and start["weights"] < start["filter"]
+
+
+def trial_is_over(
+    start: Mapping[str, Any], recipe: Plan, step: int, spent: float
+) -> bool:
+    """Return whether weights on trial have had the time to adapt to the stack.
+
+    Parameters
+    ----------
+    start
+        As `take_weights` returns it.
+    recipe
+        Of the training.
+    step, spent
+        Steps that were taken, and the part of the budget that is spent, 0 to 1.
+    """
+    if not start.get("on_trial"):
+        return False
+    return spent >= 1 or (step >= _TRIAL_STEPS and spent >= recipe.warmup)
+
+
+def judge_trial(
+    trainer: Trainer, held_out: Batch, start: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """Keep weights that have become better than the filter; forget others.
+
+    Parameters
+    ----------
+    trainer
+        In training from the weights.
+    held_out
+        Crops whose held-out voxels decide.
+    start
+        As `take_weights` returned it.
+    seed
+        Of new weights; they do not depend on whether training was interrupted.
+
+    Returns
+    -------
+    dict
+        The same, with the scores of the ``"trial"``.
+    """
+    network, steps = trainer.objective.network, trainer.steps
+    alone = copy.deepcopy(trainer.average)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        alone.network.forget()
+        # The noise may have been measured anew, so the first score may not count.
+        filter_score, score = trainer.score(held_out, alone), trainer.score(held_out)
+        if not (used := score < filter_score):
+            network.forget()
+            network.wake()
+            trainer.restart()
+    trial = {"steps": steps, "filter": filter_score, "weights": score}
+    return {**start, "used": used, "on_trial": False, "trial": trial}
+
+
 def unfit_words(start: Mapping[str, Any], planned: Plan, recipe: Plan) -> str:
-    """Say that start weights were left out, and what comes of it.
+    """Say that start weights do not fit as they are, and what comes of it.
 
     Parameters
     ----------
     start
         As `take_weights` returns it.
     planned, recipe
-        Of training with the weights, and without them.
+        Of training with weights that fit, and as it will be.
     """
     if recipe.steps == 0:
         so = "the best linear filter alone answers"
-    elif (recipe.steps, recipe.minutes) == (planned.steps, planned.minutes):
-        so = "training starts cold"
+    elif start["used"]:
+        so = "training treats them like random weights"
     else:
-        so = "training starts cold and takes longer"
+        so = "training starts cold"
+    if (recipe.steps, recipe.minutes) != (planned.steps, planned.minutes):
+        so += " and takes longer"
     return (
-        f"The start weights do not fit this stack: their held-out score is "
-        f"{start['weights']:.3f}, that of the best linear filter "
-        f"{start['filter']:.3f} (less is better), so {so}"
+        f"The start weights do not fit this stack as they are: their held-out score "
+        f"is {start['weights']:.4f}, that of the best linear filter "
+        f"{start['filter']:.4f} (less is better), so {so}"
     )
+
+
+def trial_words(start: Mapping[str, Any]) -> str:
+    """Say how a trial of start weights ended, as `judge_trial` returns it."""
+    trial = start["trial"]
+    scores = f"{trial['weights']:.4f} against {trial['filter']:.4f}"
+    after = f"After {trial['steps']} steps the start weights are"
+    if start["used"]:
+        return f"{after} better than the filter ({scores}): they are trained further"
+    return f"{after} no better than the filter ({scores}), so training starts cold"
 
 
 def fit_starts(

@@ -103,10 +103,13 @@ class Trainer:
         self._update_average()
         return float(loss.detach())
 
-    def score(self, batch: Batch) -> float:
-        """Return the negative log-likelihood of a batch under the averaged weights."""
+    def score(self, batch: Batch, criterion: Criterion | None = None) -> float:
+        """Return the negative log-likelihood of a batch under the averaged weights.
+
+        Those of another criterion, where one is given.
+        """
         with torch.no_grad():
-            return float(self.average.score(*self._on_device(batch)))
+            return float((criterion or self.average).score(*self._on_device(batch)))
 
     def on_cpu(self, batch: Batch) -> Crop:
         """Turn a batch into tensors on the CPU: planes, target, noise."""
