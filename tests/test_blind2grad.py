@@ -151,7 +151,10 @@ def test_the_loss_is_equation_3_9(form: Any, expected: float) -> None:
 def objective(**settings: Any) -> MaskedObjective:
     """Return an objective with a small network; z differences on request."""
     torch.manual_seed(0)
-    shape = MaskedNetworkSettings(width=4, depth=2, context=1, standout=False)
+    drops = settings.pop("drops", False)
+    shape = MaskedNetworkSettings(
+        width=4, depth=2, context=1, standout=drops, eps_s=150.0
+    )
     z_weight = settings.pop("z_weight", None)
     return MaskedObjective(
         Blind2GradNetwork(shape), Blind2GradSettings(**settings), 5, z_weight
@@ -204,9 +207,109 @@ def test_the_whole_image_teaches_only_where_gradients_flow() -> None:
     assert losses["stopped"].abs().sum() > 0
 
 
-def test_differences_along_z_change_the_loss() -> None:
+def test_features_are_dropped_in_training_but_not_at_edges() -> None:
+    planes, target, noise = batch()
+    one = objective(drops=True)
+    one.begin_step(1, 0.0)
+    loss = one(planes, target, noise)
+    y, settings = planes[:, 1], one.settings
+    whole = one.network(planes)
+    spared = one.network.spared(whole)
+    assert 0.1 < spared.float().mean() < 0.9
+    hidden = one._hidden(y, whole, noise)
+    dropped = one._chance(1, y[:, ::2, ::2])
+    said = one.network(planes, (~hidden).float(), spared, dropped)
+    gradients = [
+        p - q for p, q in zip(gradients_of([whole]), gradients_of([said]), strict=True)
+    ]
+    voxels = gradient_loss(said - y, gradients, 0.8, settings.gamma)
+    torch.testing.assert_close(loss, (voxels * hidden).sum() / hidden.sum())
+    kept = objective()
+    kept.begin_step(1, 0.0)
+    assert not torch.allclose(loss, kept(planes, target, noise), rtol=1e-3)
+
+
+def test_differences_along_z_are_to_the_next_plane_which_learns_nothing() -> None:
+    planes, target, noise = batch()
+    one = objective(z_weight=0.5)
+    one.begin_step(1, 0.0)
+    loss = one(planes, target, noise)
+    next_ = torch.stack([planes[:, 1], planes[:, 2], planes[:, 2]], dim=1)
+    hidden = one._hidden(planes[:, 1], planes[:, 1], noise)
+    seen = (~hidden).float()
+    with torch.no_grad():
+        whole = [one.network(planes), one.network(next_)]
+        beside = one.network(next_, seen)
+    said = [one.network(planes, seen), beside]
+    gradients = [
+        p - q
+        for p, q in zip(gradients_of(whole, 0.5), gradients_of(said, 0.5), strict=True)
+    ]
+    assert len(gradients) == 3
+    voxels = gradient_loss(said[0] - planes[:, 1], gradients, 0.8, 0.5)
+    expected = (voxels * hidden).sum() / hidden.sum()
+    torch.testing.assert_close(loss, expected)
+    weight = one.network.last.weight
+    (learnt,) = torch.autograd.grad(loss, weight)
+    (by_hand,) = torch.autograd.grad(expected, weight)
+    torch.testing.assert_close(learnt, by_hand)
+
+
+def test_the_outermost_planes_have_no_difference_along_z() -> None:
+    planes, target, noise = batch()
+    planes[:, 2] = planes[:, 0]  # as the last plane of a stack is read
     flat, deep = objective(), objective(z_weight=0.5)
-    assert not torch.allclose(flat(*batch()), deep(*batch()), rtol=1e-3)
+    for one in (flat, deep):
+        one.begin_step(1, 0.0)
+    y = planes[:, 1]
+    hidden = flat._hidden(y, y, noise)
+    whole, said = flat.network(planes), flat.network(planes, (~hidden).float())
+    gradients = [
+        p - q for p, q in zip(gradients_of([whole]), gradients_of([said]), strict=True)
+    ]
+    none = torch.zeros_like(y)
+    voxels = gradient_loss(said - y, [*gradients, none], 0.8, 0.5)
+    expected = (voxels * hidden).sum() / hidden.sum()
+    torch.testing.assert_close(deep(planes, target, noise), expected)
+
+
+def test_detail_does_not_choose_voxels_by_their_own_noise() -> None:
+    """What is hidden of a dim flat image is as bright as all of it."""
+    generator = torch.Generator().manual_seed(2)
+    photons, gain = 3.0, 40 / 255
+    y = gain * torch.poisson(torch.full((4, 256, 256), photons), generator=generator)
+    noise = Affine(torch.tensor(gain), torch.tensor(0.0), torch.tensor(1e-9))
+    chance = uniform(
+        key(4, torch.arange(4), device=y.device), *(torch.arange(256),) * 2
+    )
+    bias = {}
+    for by in ("smooth", "pixel"):
+        estimate = torch.full_like(y, gain * photons)
+        hidden = dual(chance, RATE, detail_of(y, estimate, noise, 40, by), 0.5)
+        bias[by] = float(y[hidden].mean() / y.mean()) - 1
+    assert abs(bias["smooth"]) < 0.005
+    assert bias["pixel"] < -0.01  # so it is no default
+
+
+@pytest.mark.parametrize("settings", [{}, {"gradient_at": "all"}, {"z_weight": 0.5}])
+def test_voxels_without_a_value_are_not_there(settings: dict[str, Any]) -> None:
+    """Neither their place nor what stands in it has a say."""
+    planes, target, noise = batch()
+    gone = planes.clone()
+    gone[:, 1, 4:9, 6:12] = np.nan
+    target[:, 4:9, 6:12] = 0
+    one = objective(**settings)
+    one.begin_step(1, 0.0)
+    loss = one(gone, target, noise)
+    assert torch.isfinite(loss)
+    loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in one.parameters())
+    seen = torch.ones_like(target)
+    seen[:, 4:9, 6:12] = 0
+    with torch.no_grad():
+        assert torch.isfinite(one.score(gone, target, noise))
+        hidden = one.network(planes, seen)
+        torch.testing.assert_close(one.network(gone), hidden)
 
 
 def test_masks_follow_from_the_number_of_the_step() -> None:

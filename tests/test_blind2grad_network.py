@@ -144,13 +144,13 @@ def test_a_tile_with_its_halo_answers_as_the_whole_plane(
     if settings.get("combine"):
         assert halo == MaskedPredictor(random_masked(), CPU).halo + AROUND
     groups = [[1, 2, 3]]
-    ((_, whole, _),) = predictor.batches(planes, groups, 0, corner=(2, 0, 0))
+    whole, _ = predictor(planes, groups, 0, corner=(2, 0, 0))
     reach = round_up(halo, stride)
     y, x, side = reach, reach + stride, 8
     corner = (2, y - reach, x - reach)
     tile = planes[:, : y + side + reach, corner[2] : x + side + reach]
     assert tile.shape[1] < planes.shape[1]
-    ((_, part, _),) = predictor.batches(tile, groups, 0, corner=corner)
+    part, _ = predictor(tile, groups, 0, corner=corner)
     own = part[0, reach : reach + side, reach : reach + side]
     np.testing.assert_allclose(own, whole[0, y : y + side, x : x + side], rtol=1e-5)
     elsewhere, _ = predictor(tile, groups, 0)  # with the masks of another place
@@ -165,3 +165,21 @@ def test_planes_of_a_batch_do_not_see_each_other(planes: np.ndarray) -> None:
     other, _ = predictor(spoilt, [[0, 1, 2], [1, 2, 3], [2, 3, 4]], 0)
     np.testing.assert_array_equal(together[:2], other[:2])
     assert not np.array_equal(together[2], other[2])
+
+
+def test_the_end_of_a_plane_is_no_edge() -> None:
+    network = random_masked(eps_s=10.0).network
+    assert not network.spared(torch.full((1, 33, 47), 0.8)).any()
+
+
+def test_one_plane_is_told_and_cancelled_pass_by_pass(planes: np.ndarray) -> None:
+    predictor = MaskedPredictor(random_masked(), CPU)
+    *shares, found = predictor.batches(planes, [[1, 2, 3]], 0)
+    assert shares == [number / 8 for number in range(1, 9)]
+    assert not isinstance(found, float)
+    assert found.mean.shape == (1, *planes.shape[1:])
+    assert not torch.is_inference_mode_enabled()
+    begun = predictor.batches(planes, [[1, 2, 3]], 0)
+    next(begun)
+    assert torch.is_grad_enabled()  # in the midst of it, for whoever listens
+    begun.close()

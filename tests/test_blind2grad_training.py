@@ -21,13 +21,17 @@ from napari_blindspot.inference.predictor_blind2grad import MaskedPredictor, com
 from napari_blindspot.inference.predictor_student import make_predictor
 from napari_blindspot.jobs import train_job
 from napari_blindspot.model_file import read_header
+from napari_blindspot.noise.field import NoiseField
 from napari_blindspot.noise.likelihood import Affine
+from napari_blindspot.normalize import Normalization
+from napari_blindspot.planes import plane_series
 from napari_blindspot.progress import CancelToken
 from napari_blindspot.progress import run as run_job
 from napari_blindspot.reporting.previewing import preview_job
 from napari_blindspot.training import distilling
 from napari_blindspot.training.at_once import models_at_once
 from napari_blindspot.training.learning_masked import _z_weight
+from napari_blindspot.training.sampling import CropSampler, Place, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from napari_blindspot.sample import Phantom
 
 CPU = torch.device("cpu")
+FULL = (slice(None), slice(None))
 B2G: dict[str, Any] = {"method": "blind2grad", "axes": "ZYX", "threads": 1}
 TINY = MaskedRecipe(
     network=MaskedNetworkSettings(width=8, depth=3, passes=4),
@@ -150,12 +155,77 @@ def test_several_channels_are_denoised_one_at_a_time(phantom: Phantom) -> None:
     assert result.image[1].mean() == pytest.approx(both[1].mean(), rel=0.05)
 
 
-def test_missing_and_saturated_voxels_carry_no_weight(phantom: Phantom) -> None:
+def test_missing_voxels_stay_missing_and_do_not_darken_others(
+    phantom: Phantom,
+) -> None:
+    noisy = phantom.noisy.astype(np.float32) + 1000
+    noisy[:, 20:24, 30:34] = np.nan
+    result = nb.denoise(noisy, **B2G, steps=80, passes=4)
+    image = np.asarray(result.image)
+    assert np.isnan(image[:, 20:24, 30:34]).all()
+    around = image[:, 17:27, 27:37]
+    expected = phantom.truth[:, 17:27, 27:37] + 1000
+    seen = np.isfinite(around)
+    assert seen.sum() == around.size - 16 * len(image)
+    off = float(np.mean(around[seen] - expected[seen]))
+    assert abs(off) < 0.03 * phantom.scale
+
+
+def test_crops_tell_what_is_missing_and_ask_only_for_what_is_good(
+    phantom: Phantom,
+) -> None:
     noisy = phantom.noisy.astype(np.float32)
     noisy[:, 20:24, 30:34] = np.nan
-    result = nb.denoise(noisy, **B2G, steps=10, passes=4)
-    assert np.isnan(result.image[:, 20:24, 30:34]).all()
-    assert np.isfinite(result.image[:, :20]).all()
+    top = float(np.nanmax(noisy))
+    noisy[:, 2:6, 2:6] = top
+    series = plane_series(nb.open_stack(noisy, axes="ZYX"), "z")
+    noise = NoiseField(Affine(0.0, 0.0, 0.0))
+    source = Source(series[0], Normalization(0.0, 1.0), noise, top)
+    recipe = TINY.model_copy(update={"crop": 48})
+    sampler = CropSampler([source], 1, recipe, 8, 0, missing=np.nan)
+    kept_back = 0.0
+    for index in (1, 2, 3):
+        place = Place(0, index, 0, 0)
+        planes, target = sampler.crop_at(place, held_out=False)
+        np.testing.assert_array_equal(planes, noisy[index - 1 : index + 2, :48, :48])
+        _, other = sampler.crop_at(place, held_out=True)
+        good = np.isfinite(planes[1]) & (planes[1] < top)
+        np.testing.assert_array_equal(target + other, good)
+        assert target.sum() > other.sum()
+        kept_back += float(other.sum())
+    assert kept_back > 0
+
+
+def test_what_a_student_is_taught_is_what_the_model_says(model: Model) -> None:
+    """Also beside voxels that are missing, and with their own value brought in."""
+    rng = np.random.default_rng(1)
+    planes = rng.poisson(60, (5, 64, 64)).astype(np.float32)
+    planes[2, 20:44, 20:44] = np.nan
+    network = make_predictor(model, CPU).network.cpu()
+    network.settings = model.settings.model_copy(update={"combine": True})
+    predictor = MaskedPredictor(replace(model, network=network), CPU)
+    said, _ = predictor(planes, [[0, 1, 2, 3, 4]], 0)
+    scale = model.scales[0]
+    taught = predictor.answers(
+        scale.forward(planes)[None], predictor.noise_field(0).at([0], *FULL), 0, ()
+    )[0].numpy()
+    there = np.isfinite(said)
+    assert there.sum() == said.size - 24**2
+    np.testing.assert_allclose(scale.inverse(taught)[there], said[there], rtol=1e-4)
+
+
+def test_one_large_plane_can_be_cancelled_between_passes(model: Model) -> None:
+    token, shares = CancelToken(), []
+
+    def stop(event: Progress) -> None:
+        if event.stage == "predict" and event.done > 0:
+            shares.append(event.done)
+            token.cancel()
+
+    plane = np.random.default_rng(0).poisson(60, (5, 96, 96)).astype(np.float32)
+    with pytest.raises(Cancelled):
+        nb.predict(model, plane, axes="ZYX", on_progress=stop, cancel=token)
+    assert shares == [1 / 8]
 
 
 def test_a_model_file_brings_back_the_very_result(
@@ -290,8 +360,15 @@ def test_nothing_answers_before_training(phantom: Phantom) -> None:
 def test_differences_along_z_are_those_per_unit_of_length(phantom: Phantom) -> None:
     stack = nb.open_stack(phantom.noisy, axes="ZYX", voxel_size=(2.0, 0.4, 0.9))
     settings = TrainSettings(**B2G, gradient_axes="zyx")
-    assert _z_weight(stack, settings, TINY, "z") == pytest.approx(0.3)
-    assert _z_weight(stack, TrainSettings(**B2G), TINY, "z") is None
+    assert _z_weight([stack], settings, TINY, "z") == (pytest.approx(0.3), "")
+    assert _z_weight([stack], TrainSettings(**B2G), TINY, "z") == (None, "")
+    flat = nb.open_stack(phantom.noisy, axes="ZYX", voxel_size=(0.6, 0.4, 0.9))
+    with pytest.raises(InputError, match=r"which is 0\.3 of .* but 1 of .*; train on"):
+        _z_weight([stack, flat], settings, TINY, "z")
+    unknown = nb.open_stack(phantom.noisy, axes="ZYX")
+    weight, sentence = _z_weight([unknown], settings, TINY, "z")
+    assert weight == 1
+    assert "is not known along all axes" in sentence
 
 
 def test_gradients_along_z_need_planes_along_z(phantom: Phantom) -> None:

@@ -54,7 +54,8 @@ class Blind2GradSettings(Settings):
     detail_by: DetailBy = Field(
         "smooth",
         description="Where there is detail: where image and estimate differ by eps_g, "
-        "as a mean over 3×3 beyond the noise (smooth) or voxel by voxel (pixel).",
+        "as a mean over 3×3 beyond the noise (smooth) or voxel by voxel (pixel), which "
+        "darkens images of few photons.",
     )
     eps_g: float = Field(
         40.0,
@@ -244,8 +245,8 @@ def _refuse_meaningless(settings: TrainSettings) -> None:
     if meaningless:
         raise ValueError(
             f"{' and '.join(meaningless)} has no meaning with method={METHOD!r}, which "
-            f"hides single voxels at random and trains without a noise model; leave it "
-            f"out, or use method='bayesian'"
+            f"hides single voxels at random and whose loss knows no noise model; leave "
+            f"it out, or use method='bayesian'"
         )
 
 

@@ -6,8 +6,9 @@ Device, precision and memory live here. One predictor is used by one thread.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import psutil
@@ -23,7 +24,7 @@ from napari_blindspot.noise.field import NoiseField
 from napari_blindspot.noise.likelihood import mapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     Groups = Sequence[Sequence[int]]
     Corner = tuple[int, int, int]
+    Maps = NDArray[np.float32]
+    Bit = Generator[float, None, tuple[Maps, Maps]]
 
 _CPU_SHARE = 0.25  # of the free host memory
 _GPU_SHARE = 0.5  # of the free device memory
@@ -42,6 +45,23 @@ _GPU_SHARE = 0.5  # of the free device memory
 _MAPS_BYTES = 8  # of a pixel of one map, with a copy of it
 _CPU_PIECE = 256  # pixels a side, for the same reason
 _LARGEST_BATCH = {"cpu": 2**16, "cuda": 2**24, "mps": 2**22}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """What is known of some planes of a tile.
+
+    Parameters
+    ----------
+    part
+        Which of the planes that were asked for.
+    mean, std
+        (batch, Y, X) float32 in data units.
+    """
+
+    part: slice
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
 
 
 class Predictor:
@@ -65,6 +85,9 @@ class Predictor:
         Pixels of a plane that were once too many for the memory, None so far.
     """
 
+    _missing: ClassVar[float] = 0.0
+    """What a voxel without a value is for the network: the dark end of the scale."""
+
     def __init__(
         self, model: Model, device: torch.device, strength: float = 1.0
     ) -> None:
@@ -85,6 +108,7 @@ class Predictor:
         groups: Groups,
         channel: int,
         noise: Likelihood | None = None,
+        corner: Corner = (0, 0, 0),
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Denoise some planes of a tile, all at once; arguments as in `batches`.
 
@@ -95,8 +119,9 @@ class Predictor:
         """
         mean = np.empty((len(groups), *planes.shape[1:]), np.float32)
         std = np.empty_like(mean)
-        for part, some_mean, some_std in self.batches(planes, groups, channel, noise):
-            mean[part], std[part] = some_mean, some_std
+        for found in self.batches(planes, groups, channel, noise, corner):
+            if isinstance(found, Answered):
+                mean[found.part], std[found.part] = found.mean, found.std
         return mean, std
 
     def batches(
@@ -107,8 +132,8 @@ class Predictor:
         noise: Likelihood | None = None,
         corner: Corner = (0, 0, 0),
         core: Core | None = None,
-    ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
-        """Denoise some planes of a tile, batch by batch.
+    ) -> Iterator[Answered | float]:
+        """Denoise some planes of a tile, batch by batch, each of them bit by bit.
 
         Parameters
         ----------
@@ -132,9 +157,9 @@ class Predictor:
 
         Yields
         ------
-        part, mean, std
-            Which of `groups`, and their posterior mean and standard deviation,
-            (batch, Y, X) float32 in data units.
+        Answered or float
+            Some of `groups` with their posterior mean and standard deviation; and on
+            the way there, which part of all is done, 0 to 1.
 
         Raises
         ------
@@ -142,7 +167,8 @@ class Predictor:
             If not even a single plane fits into memory.
         """
         finite = np.isfinite(planes)
-        t = np.where(finite, self._to_network(planes, channel), np.float32(0))
+        nothing = np.float32(self._missing)
+        t = np.where(finite, self._to_network(planes, channel), nothing)
         index = np.asarray(groups)
         if noise is None:
             noise = self.noise_field(channel).at(
@@ -153,15 +179,16 @@ class Predictor:
             size = self._batch_size(planes.shape[-2] * planes.shape[-1])
             part = slice(start, min(start + size, len(index)))
             missing = ~finite[index[part, self.context]]
+            bits = self._bits(
+                t[index[part]],
+                mapped(itemgetter(part), noise),
+                missing,
+                channel,
+                (corner[0] + start, *corner[1:]),
+                core,
+            )
             try:
-                mean, std = self._in_pieces(
-                    t[index[part]],
-                    mapped(itemgetter(part), noise),
-                    missing,
-                    channel,
-                    (corner[0] + start, *corner[1:]),
-                    core,
-                )
+                mean, std = yield from _of_all(bits, part, len(index))
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -172,7 +199,7 @@ class Predictor:
                 noisy = planes[index[part, self.context]]
                 mean, std = blended(mean, std, noisy, self.strength)
             mean[missing] = std[missing] = np.nan
-            yield part, mean, std
+            yield Answered(part, mean, std)
             start = part.stop
 
     def answers(
@@ -223,7 +250,7 @@ class Predictor:
         scale = self.model.scales[channel]
         return scale.inverse(mean), std * np.float32(scale.scale)
 
-    def _in_pieces(
+    def _bits(
         self,
         t: NDArray[np.float32],
         noise: Likelihood,
@@ -231,17 +258,29 @@ class Predictor:
         channel: int,
         corner: Corner,
         core: Core | None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run piece by piece, where small maps are the faster ones."""
+    ) -> Bit:
+        """Run piece by piece, where small maps are the faster ones.
+
+        Yields
+        ------
+        float
+            Which part is done, where there are several.
+
+        Returns
+        -------
+        mean, std
+            In network units.
+        """
         parts = self._pieces(core, t.shape[-2:])
         if len(parts) == 1:
             return self._run(t, noise, missing, channel, corner, parts[0])
         mean = np.full((len(t), *t.shape[2:]), np.nan, np.float32)
         std = mean.copy()
-        for part in parts:
+        for number, part in enumerate(parts, 1):
             where = (..., *part) if part else (...,)
             one = self._run(t, noise, missing, channel, corner, part)
             mean[where], std[where] = one[0][where], one[1][where]
+            yield number / len(parts)
         return mean, std
 
     def _pieces(
@@ -364,6 +403,17 @@ class Predictor:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self._batch_pixels = max(1, size // 2) * plane[0] * plane[1]
+
+
+def _of_all(bits: Bit, part: slice, count: int) -> Bit:
+    """Follow some of `count` planes; yields which part of all is done."""
+    while True:
+        try:
+            share = next(bits)
+        except StopIteration as end:
+            mean, std = end.value
+            return mean, std
+        yield (part.start + share * (part.stop - part.start)) / count
 
 
 def _is_out_of_memory(error: Exception) -> bool:

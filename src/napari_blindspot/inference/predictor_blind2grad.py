@@ -16,15 +16,17 @@ from torch.nn import functional
 
 from napari_blindspot.inference.predictor import Predictor
 from napari_blindspot.methods.masks import in_turn
+from napari_blindspot.networks.blind2grad import filled
 from napari_blindspot.networks.chance import key, uniform
 from napari_blindspot.networks.precision import half_where_it_pays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
-    from napari_blindspot.inference.predictor import Corner
+    from napari_blindspot.inference.predictor import Bit, Corner
+    from napari_blindspot.networks.blind2grad import Blind2GradNetwork
     from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.networks.views import Core
     from napari_blindspot.noise.likelihood import Likelihood
@@ -39,6 +41,8 @@ _MASK, _DROP = 3, 4  # what random numbers are drawn for; training draws for oth
 class MaskedPredictor(Predictor):
     """Answers of a masked network, in data units; as `Predictor`, no uncertainty."""
 
+    _missing = math.nan
+
     def _bytes_per_pixel(self) -> int:
         # Measured on a CPU with 8 to 32 channels, and rounded up.
         return (60 + 7 * self.model.settings.width) * self._item_bytes
@@ -52,88 +56,126 @@ class MaskedPredictor(Predictor):
     ) -> Tensor:
         """Return what the model says, (1, N, Y, X); it has no `holes`."""
         del holes
-        with torch.inference_mode():
-            planes, _ = self._input(maps, channel)
-            said = self._said(planes, self._on_device(noise), (0, 0, 0))
-        return said[None].clone()
+        return ended(self._passed(maps, noise, channel, (0, 0, 0)))[None]
 
     @property
     def _cuts_cores(self) -> bool:
         return False  # every piece would need its whole halo
 
-    def _run(
+    def _bits(
         self,
         t: NDArray[np.float32],
         noise: Any,
         missing: NDArray[np.bool_],
         channel: int,
-        corner: Corner = (0, 0, 0),
-        core: Core | None = None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        del core  # its network looks to all sides
-        with torch.inference_mode():
-            planes, _ = self._input(t, channel)
-            gaps = torch.from_numpy(missing).to(planes.device)
-            said = self._said(planes, self._on_device(noise), corner, gaps)
-            mean = said.cpu().numpy()
+        corner: Corner,
+        core: Core | None,
+    ) -> Bit:
+        """Run pass by pass; as of `Predictor`."""
+        del missing, core  # NaN tells what is missing; the network looks to all sides
+        said = yield from self._passed(t, noise, channel, corner)
+        mean = said.cpu().numpy()
         return mean, np.zeros_like(mean)
 
-    def _said(
-        self,
-        planes: Tensor,
-        noise: Any,
-        corner: Corner,
-        missing: Tensor | None = None,
-    ) -> Tensor:
-        """Return the result for the centre planes, (N, Y, X) in network units."""
+    def _passed(
+        self, maps: NDArray[np.float32], noise: Any, channel: int, corner: Corner
+    ) -> Generator[float, None, Tensor]:
+        """Average what the network says under many masks.
+
+        Yields
+        ------
+        float
+            Which part of the passes is done.
+
+        Returns
+        -------
+        Tensor
+            (N, Y, X), the result for the centre planes in network units.
+        """
         settings = self.network.settings
-        with half_where_it_pays(self.device):
-            whole = self.network(planes)
+        planes, _ = self._input(maps, channel)
+        whole = self._said(planes)
         if settings.average == "none" and not settings.combine:
-            return torch.as_tensor(whole)
+            return whole
         every, hidden = torch.zeros_like(whole), torch.zeros_like(whole)
         count = torch.zeros_like(whole)
-        for mask, said in self._passes(planes, whole, corner):
+        drawn = Drawn(self.network, whole, corner)
+        for number in range(settings.passes):
+            mask, spared, dropped = drawn.at(number)
+            said = self._said(planes, 1 - mask, spared, dropped)
             every += said
             hidden += said * mask
             count += mask
+            yield (number + 1) / settings.passes
         mean = every / settings.passes
         # Rounding leaves a voxel in a million out of all masks.
         unseen = torch.where(count > 0, hidden / count.clamp(min=1), mean)
         if settings.combine:
-            return combined(self.network.centre(planes), unseen, noise, missing)
+            y = self.network.centre(planes)
+            return combined(filled(y), unseen, self._on_device(noise), ~y.isfinite())
         return unseen if settings.average == "hidden" else mean
 
-    def _passes(
-        self, planes: Tensor, whole: Tensor, corner: Corner
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return what every pass hides, 1 or 0, and what it says."""
-        settings, device = self.network.settings, planes.device
-        index = corner[0] + torch.arange(len(planes), device=device)
-        rows, columns = (
-            start + torch.arange(size, device=device)
-            for start, size in zip(corner[1:], whole.shape[1:], strict=True)
-        )
-        half_rows, half_columns = rows[::2] // 2, columns[::2] // 2
-        turns = math.ceil(1 / settings.mask_rate)
-        chance, spared = whole, self.network.spared(whole)
-        for number in range(settings.passes):
-            round_, turn = divmod(number, turns)
-            if turn == 0:
-                keys = key(settings.seed, _MASK, round_, index, device=device)
-                chance = uniform(keys, rows, columns)
-            mask = in_turn(chance, settings.mask_rate, turn).to(whole.dtype)
-            dropped = uniform(
-                key(settings.seed, _DROP, number, index, device=device),
-                half_rows,
-                half_columns,
-            )
-            with half_where_it_pays(self.device):
-                yield mask, self.network(planes, 1 - mask, spared, dropped)
+    def _said(self, planes: Tensor, *masked: Tensor) -> Tensor:
+        # Not around a `yield`, or it would hold for whoever listens.
+        with torch.no_grad(), half_where_it_pays(self.device):
+            return torch.as_tensor(self.network(planes, *masked))
 
     def _halo(self) -> int:
         own, more = int(self.network.halo()), self.network.settings.combine
         return own + AROUND if more else own
+
+
+class Drawn:
+    """What every pass hides, and what it drops.
+
+    Parameters
+    ----------
+    network
+        Says how often and what may be dropped.
+    whole
+        (N, Y, X), what it says of planes of which nothing is hidden.
+    corner
+        Where they lie in their series (plane, row, column).
+    """
+
+    def __init__(
+        self, network: Blind2GradNetwork, whole: Tensor, corner: Corner
+    ) -> None:
+        self.settings = network.settings
+        self.spared = network.spared(whole)
+        self.device = whole.device
+        self.index = corner[0] + torch.arange(len(whole), device=self.device)
+        self.rows, self.columns = (
+            start + torch.arange(size, device=self.device)
+            for start, size in zip(corner[1:], whole.shape[1:], strict=True)
+        )
+        self.turns = math.ceil(1 / self.settings.mask_rate)
+        self.chance = whole  # until the first pass
+
+    def at(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what a pass hides and spares, and the numbers that drop the rest.
+
+        Passes are asked for in their order: several of them share their chances, so
+        that together they hide every voxel.
+        """
+        settings = self.settings
+        round_, turn = divmod(number, self.turns)
+        if turn == 0:
+            keys = key(settings.seed, _MASK, round_, self.index, device=self.device)
+            self.chance = uniform(keys, self.rows, self.columns)
+        mask = in_turn(self.chance, settings.mask_rate, turn).float()
+        drop = key(settings.seed, _DROP, number, self.index, device=self.device)
+        dropped = uniform(drop, self.rows[::2] // 2, self.columns[::2] // 2)
+        return mask, self.spared, dropped
+
+
+def ended(passes: Generator[float, None, Tensor]) -> Tensor:
+    """Wait for all passes and return the result."""
+    while True:
+        try:
+            next(passes)
+        except StopIteration as end:
+            return torch.as_tensor(end.value)
 
 
 def combined(

@@ -90,7 +90,8 @@ def predict_tile(
     Yields
     ------
     Progress
-        After every batch of planes, counted from `done` of `total` tiles.
+        After every batch of planes and in its midst, counted from `done` of `total`
+        tiles.
 
     Returns
     -------
@@ -207,13 +208,15 @@ def _predict_whole(
         range(tile.planes.core_start, tile.planes.core_stop), tile.y.read, tile.x.read
     )
     corner = (tile.planes.core_start, tile.y.read_start, tile.x.read_start)
-    for part, some_mean, some_std in predictor.batches(
-        planes, groups, series.channel, noise, corner, core
-    ):
+    for found in predictor.batches(planes, groups, series.channel, noise, corner, core):
         cancel.raise_if_cancelled()
-        mean[part] = some_mean[(..., *core)]
-        std[part] = some_std[(..., *core)]
-        yield Progress("predict", done + part.stop / len(groups), total, "blocks")
+        if isinstance(found, float):
+            share = found
+        else:
+            mean[found.part] = found.mean[(..., *core)]
+            std[found.part] = found.std[(..., *core)]
+            share = found.part.stop / len(groups)
+        yield Progress("predict", done + share, total, "blocks")
     return mean, std
 
 

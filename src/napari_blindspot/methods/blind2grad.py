@@ -20,7 +20,7 @@ from torch import Tensor
 from napari_blindspot.config.blind2grad import omega_of
 from napari_blindspot.methods.criterion import Criterion
 from napari_blindspot.methods.masks import at_random, detail_of, dual, on_a_grid
-from napari_blindspot.networks.blind2grad import forward_differences
+from napari_blindspot.networks.blind2grad import filled, forward_differences
 from napari_blindspot.networks.chance import key, uniform
 from napari_blindspot.networks.precision import half_where_it_pays
 
@@ -122,7 +122,7 @@ class MaskedObjective(Criterion):
         Parameters
         ----------
         planes, target, noise
-            As of `score`.
+            As of `score`; NaN where a voxel has no value.
         kind, hole
             Without meaning: channels are alike to it, and it has no blind spot.
         """
@@ -131,6 +131,7 @@ class MaskedObjective(Criterion):
         with half_where_it_pays(planes.device), torch.set_grad_enabled(live):
             whole = self._answers(planes)
         estimate = whole[0].detach()
+        y = torch.where(y.isfinite(), y, estimate)  # no detail, and never a target
         hidden = self._hidden(y, estimate, noise)
         seen, spared = (~hidden).to(y.dtype), self.network.spared(estimate)
         with half_where_it_pays(planes.device):
@@ -154,7 +155,7 @@ class MaskedObjective(Criterion):
         The masks are always the same, so scores can be compared.
         """
         del noise, kind
-        y = self.network.centre(planes)
+        y = filled(self.network.centre(planes))
         keys = key(
             self.seed, _SCORE, torch.arange(len(y), device=y.device), device=y.device
         )
@@ -168,14 +169,24 @@ class MaskedObjective(Criterion):
 
         That one is seen under the same mask, and beyond the last plane that was read
         the last one stands again. It learns nothing here: it sees the hidden voxels,
-        which lie in its neighbour plane, and would learn to follow their noise.
+        which lie in its neighbour plane, and would learn to follow their noise. Of the
+        outermost planes of a stack the next one is the mirrored one before, so they
+        have no difference: what is said of them stands twice.
         """
         said = [self.network(planes, *masked)]
         if self.z_weight is not None:
             beside = torch.cat([planes[:, 1:], planes[:, -1:]], dim=1)
             with torch.no_grad():
-                said.append(self.network(beside, *masked))
+                next_ = self.network(beside, *masked)
+            said.append(torch.where(self._is_mirrored(planes), said[0], next_))
         return said
+
+    def _is_mirrored(self, planes: Tensor) -> Tensor:
+        """Return which crops have the same plane on either side, (N, 1, 1) bool."""
+        context = self.network.settings.context
+        before, after = planes[:, context - 1], planes[:, context + 1]
+        same = (before == after) | ~before.isfinite()
+        return same.flatten(1).all(dim=1)[:, None, None]
 
     def _gradients(self, whole: list[Tensor], said: list[Tensor]) -> list[Tensor]:
         """Return dg, direction by direction."""

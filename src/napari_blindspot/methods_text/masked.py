@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from napari_blindspot.methods_text.words import Facts
 
 _MASKS = {
-    "dual": "fewer of them where the image and its estimate differ, more elsewhere",
+    "dual": "fewer of them where the image and its estimate differ{than}, more "
+    "elsewhere",
     "bernoulli": "all voxels alike",
     "uniform": "on a regular grid",
 }
@@ -45,11 +46,14 @@ def masked_sentences(network: Facts, model: Facts) -> Iterator[str]:
     chosen = part(model, "blind2grad")
     mask, form = text(chosen, "mask"), text(chosen, "loss_form")
     if mask in _MASKS:
-        yield f"In training voxels were hidden by a {mask} mask: {_MASKS[mask]}."
+        smooth = text(chosen, "detail_by") == "smooth"
+        than = " by more than the noise explains" if smooth else ""
+        how = _MASKS[mask].format(than=than)
+        yield f"In training voxels were hidden by a {mask} mask: {how}."
     if form in _FORMS:
         yield (
             f"The objective was the differences of hidden voxels and of their "
-            f"gradients, {_FORMS[form]}{_weights(chosen)}, without a noise model."
+            f"gradients, {_FORMS[form]}{_weights(chosen)}; it knows no noise model."
         )
     if result := _result(network):
         yield f"{result}."

@@ -1,7 +1,8 @@
 """The masked network (Song et al. 2025): a plane with hidden pixels → the clean plane.
 
 Nothing in it is blind by construction: a pixel is hidden by taking it out of the
-input. The first convolution knows which pixels are there, and counts the others out::
+input. The first convolution knows which pixels are there, and counts the others out,
+those too that have no value::
 
     neighbour planes ──► conv ──┐
     centre plane ──► masked ────┴─► level 0 ─────────────────────────────┐ first maps
@@ -36,6 +37,11 @@ are 0 to 1 from the dark to the bright end of a stack."""
 _GOLDEN = 0.6180339887  # no two channels of a place fall together
 _LEAST_HIDDEN = 4  # channels between the two layers of the attention
 _REDUCTION = 8
+
+
+def filled(values: Tensor) -> Tensor:
+    """Return values with 0, the dark end of the scale, where there are none."""
+    return torch.where(values.isfinite(), values, 0.0)
 
 
 class MaskedConvolution(nn.Module):
@@ -240,10 +246,12 @@ class Blind2GradNetwork(nn.Module):
         Parameters
         ----------
         planes
-            (N, 2·context + 1, Y, X) in network units, the centre plane in the middle.
+            (N, 2·context + 1, Y, X) in network units, the centre plane in the middle;
+            NaN where a pixel has no value: in the centre plane it is not there, in
+            the others it is 0, the dark end of the scale.
         seen
-            (N, Y, X), 1 where the centre plane is there and 0 where it is hidden;
-            default: all of it is there.
+            (N, Y, X), 1 where the centre plane is shown and 0 where it is hidden;
+            default: all of it is shown.
         spared
             What T-standout spares, from `spared`; default: nothing is dropped.
         chance
@@ -273,8 +281,11 @@ class Blind2GradNetwork(nn.Module):
 
     def _first(self, planes: Tensor, seen: Tensor | None) -> Tensor:
         context = self.settings.context
+        there = planes[:, context : context + 1].isfinite().to(planes)
+        if seen is not None:
+            there = there * seen[:, None].to(there)
+        planes = filled(planes)
         centre = planes[:, context : context + 1]
-        there = torch.ones_like(centre) if seen is None else seen[:, None].to(centre)
         hidden = self.first(pad_high(centre, self.stride), pad_high(there, self.stride))
         if self.around is not None:
             others = torch.cat([planes[:, :context], planes[:, context + 1 :]], dim=1)
@@ -289,7 +300,8 @@ class Blind2GradNetwork(nn.Module):
         estimate
             (N, Y, X) of the clean plane, in network units.
         """
-        padded = pad_high(estimate[:, None], self.stride)[:, 0]
+        # As if it went on as it is: the end of the plane is no edge.
+        padded = pad_high(estimate[:, None], self.stride, "replicate")[:, 0]
         return is_edge(padded, self.settings.eps_s)
 
     def _halfway(

@@ -7,6 +7,7 @@ from itertools import cycle
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from napari_blindspot.config import NetworkSettings, Recipe
@@ -297,7 +298,10 @@ def _sampler(
     shape = model.settings
     seen = NetworkSettings(context=shape.context, channels=shape.channels)
     crops = Recipe(network=seen, crop=recipe.crop, batch=recipe.batch)
-    return make_sampler(sources, crops, model.learner.stride, settings.seed)
+    sampler = make_sampler(sources, crops, model.learner.stride, settings.seed)
+    if model.kind == "masked":
+        sampler.missing = np.nan
+    return sampler
 
 
 def _ask(
@@ -366,7 +370,7 @@ def _answered(
             cancel.raise_if_cancelled()
             part = slice(start, start + size)
             maps, noise = batch.maps[part], mapped(itemgetter(part), batch.likelihood)
-            planes.append(torch.from_numpy(maps))
+            planes.append(torch.from_numpy(np.nan_to_num(maps)))
             weight.append(torch.from_numpy(batch.target[part]))
             kinds.append(torch.from_numpy(batch.kind[part]).long())
             answers.append(predictor.answers(maps, noise, channel, holes).cpu())

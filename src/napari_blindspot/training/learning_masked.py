@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from napari_blindspot.training.keeping import Keeper
     from napari_blindspot.training.watching import Watch
 
+_ALIKE = 0.01  # voxel sizes that differ by no more are the same
 _ASKED = set(TrainSettings.model_fields)
 _STARTS_COLD = (
     "Training starts cold: the start weights are of networks with a blind spot, which "
@@ -65,15 +66,15 @@ def learn_masked(
         [source.series for source in sources],
         settings,
     )
-    z_weight = _z_weight(stacks[0], settings, recipe, prepared.axis)
+    z_weight, unknown = _z_weight(stacks, settings, recipe, prepared.axis)
     asked = "start" in settings.model_fields_set and settings.start == "warm"
-    for told in filter(None, (note, _STARTS_COLD if asked else "")):
+    for told in filter(None, (note, unknown, _STARTS_COLD if asked else "")):
         yield Progress("noise", 1, 1, "steps", told)
     model_of = model_maker(prepared.channels, prepared.axis, method, None)
     with cpu_threads(settings, prepared.device) as threads:
         shape = recipe.network
         sampler = CropSampler(
-            sources, shape.context, recipe, shape.stride, settings.seed
+            sources, shape.context, recipe, shape.stride, settings.seed, missing=np.nan
         )
         torch.manual_seed(settings.seed)
         network = Blind2GradNetwork(shape)
@@ -129,17 +130,41 @@ def fit_masked_recipe(
 
 
 def _z_weight(
-    stack: Stack, settings: TrainSettings, recipe: MaskedRecipe, axis: ContextAxis
-) -> float | None:
-    """Return by what differences from plane to plane are multiplied, None without."""
+    stacks: Sequence[Stack],
+    settings: TrainSettings,
+    recipe: MaskedRecipe,
+    axis: ContextAxis,
+) -> tuple[float | None, str]:
+    """Return by what differences from plane to plane are multiplied, None without.
+
+    With a sentence where the size of the voxels is not known.
+    """
     if settings.gradient_axes == "yx":
-        return None
+        return None, ""
+    first = stacks[0]
     if axis != "z" or recipe.network.context == 0:
         raise InputError(
-            f"gradient_axes='zyx' needs neighbour planes along z, but {stack.name} "
-            f"({stack.axes}, shape {stack.shape}) is trained with none; use "
+            f"gradient_axes='zyx' needs neighbour planes along z, but {first.name} "
+            f"({first.axes}, shape {first.shape}) is trained with none; use "
             f"gradient_axes='yx', or name the axes with axes=."
         )
+    weights = [_in_plane_over_z(stack) for stack in stacks]
+    for stack, weight in zip(stacks, weights, strict=True):
+        if abs(weight / weights[0] - 1) > _ALIKE:
+            raise InputError(
+                f"gradient_axes='zyx' weighs differences along z by voxel size in the "
+                f"plane over voxel size in z, which is {weights[0]:.3g} of "
+                f"{first.name} but {weight:.3g} of {stack.name}; train on them one by "
+                f"one, use gradient_axes='yx', or give one voxel_size=."
+            )
+    sentence = (
+        f"The voxel size of {first.name} is not known along all axes: differences "
+        f"along z count as those in the plane"
+    )
+    return weights[0], sentence if None in first.voxel_size else ""
+
+
+def _in_plane_over_z(stack: Stack) -> float:
     z, y, x = stack.voxel_size
     if z is None or y is None or x is None:
         return 1.0

@@ -67,7 +67,8 @@ class Batch:
     Parameters
     ----------
     planes
-        (N, 2·context + 1, S, S) float32; NaN of the source is 0 here.
+        (N, 2·context + 1, S, S) float32; where the source has NaN, what the sampler
+        puts in its place.
     target
         (N, S, S) float32, 1 where the centre plane's voxel counts in the loss.
     noise
@@ -143,6 +144,9 @@ class CropSampler:
         Crop sides are multiples of the network's stride where the planes allow it.
     seed
         Seed of every draw.
+    missing
+        What voxels without a value are in a batch: 0, the dark end of the scale, or
+        NaN for networks that know what is there.
     """
 
     def __init__(
@@ -152,8 +156,10 @@ class CropSampler:
         recipe: Plan,
         stride: int,
         seed: int,
+        missing: float = 0.0,
     ) -> None:
         self.sources = list(sources)
+        self.missing = missing
         self.context = context
         self.recipe = recipe
         smallest = min(min(s.series.shape[1:]) for s in sources)
@@ -321,7 +327,8 @@ class CropSampler:
         raw = self._planes(place, *window)
         counts = self._usable(raw[self.context], source)
         counts &= self._held_out(place, *window) == held_out
-        return _finite(source.scale.forward(raw)), counts.astype(np.float32)
+        planes = _finite(source.scale.forward(raw), self.missing)
+        return planes, counts.astype(np.float32)
 
     def _planes(self, place: Place, y: slice, x: slice) -> NDArray[Any]:
         """Read a window of a plane and of its neighbours, data units."""
@@ -353,9 +360,9 @@ class CropSampler:
         return held
 
 
-def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the values with 0, the dark end of the scale, where there are none."""
-    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+def _finite(values: NDArray[np.float32], otherwise: float = 0.0) -> NDArray[np.float32]:
+    """Return the values, and something else (the dark end) where there are none."""
+    return np.nan_to_num(values, nan=otherwise, posinf=otherwise, neginf=otherwise)
 
 
 def _mix(x: Any) -> Any:
