@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from rich.console import Console
 
 import napari_blindspot as nb
@@ -319,3 +320,40 @@ def test_settings_of_a_folder_are_refused_for_a_stack(
     words = [str(folder / "s1.tif"), str(tmp_path / "o.ome.zarr"), "--pattern", "*"]
     assert main(["denoise", *words]) == 2
     assert "pattern cannot be given here" in capsys.readouterr().err
+
+
+# --- what is no folder of stacks ------------------------------------------------
+
+
+def test_a_damaged_store_is_no_folder_of_stacks(
+    tmp_path: Path, noisy: NDArray[np.uint16], capsys: Capture
+) -> None:
+    store = tmp_path / "cut.ome.zarr"
+    zarr.open_group(store, mode="w").create_array("0", data=noisy)
+    (store / "zarr.json").unlink()
+    assert main(["denoise", str(store), str(tmp_path / "out.ome.zarr"), *WORDS]) != 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "was not copied completely" in told
+    inside = store / "0"
+    assert repr(str(inside)) in told
+    assert nb.open_stack(inside).shape == noisy.shape
+    (inside / "zarr.json").unlink()
+    with pytest.raises(InputError, match="there is no array inside"):
+        nb.open_stack(store)
+
+
+def test_an_empty_name_is_not_the_current_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(folder)
+    assert main(["denoise", "", str(tmp_path / "out"), *WORDS]) != 0
+    assert "names no file or folder" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_example_is_a_pattern_of_the_folder_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match=r"such as '\*\.tif' for the planes"):
+        nb.open_stack(".")

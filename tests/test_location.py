@@ -81,3 +81,9 @@ def test_what_workers_are_told_shows_no_secret() -> None:
     share = Share(where, "{}", where / "0", run="r", samples=1)
     assert "pass" not in repr(share)
     assert "host.org/a.zarr" in repr(share)
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_nothing_is_no_name(text: str) -> None:
+    with pytest.raises(InputError, match="names no file or folder; give a path"):
+        as_location(text)

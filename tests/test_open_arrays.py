@@ -305,3 +305,14 @@ def test_a_region_may_have_steps(tmp_path: Path) -> None:
     for stack in (open_stack(values), open_stack(tmp_path / "a.tif")):
         part = stack.read({"Z": 2, "Y": slice(1, 30, 3), "X": slice(None, None, 2)})
         np.testing.assert_array_equal(part, values[2, 1:30:3, ::2])
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float64])
+def test_masked_voxels_have_no_value(dtype: type) -> None:
+    values = np.arange(400, dtype=dtype).reshape(20, 20)
+    stack = open_stack(np.ma.masked_greater(values, 150), axes="YX")
+    read = np.asarray(stack.data).squeeze()
+    np.testing.assert_array_equal(np.isnan(read), values > 150)
+    np.testing.assert_array_equal(read[values <= 150], values[values <= 150])
+    whole = open_stack(np.ma.masked_array(values), axes="YX")
+    assert whole.dtype == dtype

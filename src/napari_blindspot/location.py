@@ -89,11 +89,16 @@ def as_location(given: str | Path | Address) -> Location:
     Raises
     ------
     InputError
-        If an address was made a `Path`, which drops one of its slashes, or has a part
-        that nothing can be appended to.
+        If the text is empty, or an address was made a `Path`, which drops one of its
+        slashes, or has a part that nothing can be appended to.
     """
     if isinstance(given, Address):
         return given
+    if isinstance(given, str) and not given.strip():
+        raise InputError(
+            f"{given!r} names no file or folder; give a path, such as 'stack.tif', or "
+            f"'.' for the current folder."
+        )
     found = _ADDRESS.match(str(given))
     if found is None:
         _check_not_squeezed(given)

@@ -193,6 +193,31 @@ def test_after_a_failure_the_next_run_succeeds(
     assert len(viewer.layers) == 2
 
 
+def test_a_refused_run_shows_nothing_of_the_one_before(
+    cells: tuple[Viewer, DenoisePanel],
+    core: SteeredCore,
+    finish: Callable[[DenoisePanel], None],
+    notes: list[Notification],
+) -> None:
+    _, panel = cells
+    finish(panel)
+    assert panel.verdict.value
+    panel.noise_verdict.value = "Noise model fits."
+    panel.set_options(axes="Q")
+    panel.run()
+    assert "axes='Q'" in notes[-1].message
+    assert panel.verdict.value == panel.noise_verdict.value == ""
+
+
+def test_run_is_disabled_when_the_last_layer_is_gone(
+    cells: tuple[Viewer, DenoisePanel], qtbot: QtBot
+) -> None:
+    viewer, panel = cells
+    assert panel.run_button.enabled
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: not panel.run_button.enabled, timeout=2000)
+
+
 def test_without_a_layer_run_is_disabled_and_says_why(
     open_panel: Callable[..., Any], core: SteeredCore, notes: list[Notification]
 ) -> None:

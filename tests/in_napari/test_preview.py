@@ -44,7 +44,7 @@ def preview_of(pixels: Any, region: str, model: Any = TEACHER, **options: Any) -
 def on(cells: tuple[Viewer, DenoisePanel], qtbot: QtBot) -> tuple[Viewer, DenoisePanel]:
     """The small stack with a teacher and the preview switched on and shown."""
     viewer, panel = cells
-    panel.preview.use(Models(TEACHER))
+    panel.preview.use(panel.layer.value, Models(TEACHER))
     panel.preview_box.value = True
     qtbot.waitUntil(lambda: panel.preview.image is not None, timeout=WITHIN_MS)
     return viewer, panel
@@ -78,7 +78,7 @@ def test_it_lies_on_its_source_and_looks_like_it(
     given = {"scale": (3, 0.5, 0.25), "translate": (7, -2, 40)}
     looks = {"colormap": "magma", "contrast_limits": (20, 90), "gamma": 0.7}
     viewer, panel = open_panel((pixels, {"name": "cells", **given, **looks}))
-    panel.preview.use(Models(TEACHER))
+    panel.preview.use(panel.layer.value, Models(TEACHER))
     panel.preview_box.value = True
     viewer.dims.set_current_step(0, 2)
     wait_until_shown(qtbot, panel, preview_of(pixels, "z=2", axes="ZYX"))
@@ -100,7 +100,7 @@ def test_it_lies_on_a_source_whose_last_axes_are_not_the_plane(
     )
     viewer.dims.order = (1, 2, 0)
     viewer.dims.set_current_step(1, 3)
-    panel.preview.use(Models(TEACHER))
+    panel.preview.use(panel.layer.value, Models(TEACHER))
     panel.preview_box.value = True
     wait_until_shown(qtbot, panel, preview_of(pixels, "z=3", axes="ZYX"))
     assert panel.preview.image.data.shape == (32, 1, 24)
@@ -114,7 +114,7 @@ def test_the_channel_under_the_slider_is_shown(
     dyes = np.stack([pixels, 2 * pixels])
     model = random_teacher(depth=1, starts=2)
     viewer, panel = open_panel((dyes, {"name": "dyes"}))
-    panel.preview.use(Models(model))
+    panel.preview.use(panel.layer.value, Models(model))
     panel.preview_box.value = True
     for channel in (1, 0):
         viewer.dims.set_current_step((0, 1), (channel, 2))
@@ -161,7 +161,7 @@ def test_the_student_answers_first_and_the_teacher_after_it(
     say = panel.preview._say
     panel.preview._say = lambda sentence: (notes.append(sentence), say(sentence))
     viewer.dims.set_current_step(0, 2)
-    panel.preview.use(Models(TEACHER, random_student()))
+    panel.preview.use(panel.layer.value, Models(TEACHER, random_student()))
     panel.preview_box.value = True
     wait_until_shown(qtbot, panel, preview_of(pixels, "z=2", axes="ZYX"))
     assert [note for note in notes if note] == [BY["student"], BY["teacher"]]
@@ -181,7 +181,7 @@ def test_the_student_has_the_last_word_where_it_is_the_result(
     gate = Gate().install(monkeypatch)
     gate.opened.set()
     viewer.dims.set_current_step(0, 2)
-    panel.preview.use(Models(teacher, student))
+    panel.preview.use(panel.layer.value, Models(teacher, student))
     panel.preview_box.value = True
     wait_until_shown(qtbot, panel, preview_of(pixels, "z=2", student, axes="ZYX"))
     assert [part.by for part in gate.parts] == ["noisy", "student"]
@@ -213,7 +213,7 @@ def test_a_plane_comes_piece_by_piece(
     gate = Gate().install(monkeypatch)
     gate.opened.set()
     _, panel = open_panel((wide, {"name": "wide"}))
-    panel.preview.use(Models(TEACHER))
+    panel.preview.use(panel.layer.value, Models(TEACHER))
     panel.preview_box.value = True
     wait_until_shown(qtbot, panel, preview_of(wide, "z=1", axes="ZYX"))
     columns = [(part.place.x.start, part.place.x.stop) for part in gate.parts]
@@ -246,7 +246,7 @@ def test_of_a_large_plane_no_more_is_read_than_the_view_and_its_halo(
     layer.corner_pixels = np.array([[0, 300, 500], [0, 480, 700]])
     viewer.dims.set_current_step(0, 2)
     source.reads.clear()  # napari's own, of a dask layer
-    panel.preview.use(Models(TEACHER))
+    panel.preview.use(panel.layer.value, Models(TEACHER))
     panel.preview_box.value = True
     expected = preview_of(whole, "z=2,y=256:512,x=448:704", axes="ZYX")
     wait_until_shown(qtbot, panel, expected)
@@ -265,7 +265,7 @@ def test_a_larger_view_is_cut_to_its_middle_and_says_so(
     flat = np.random.default_rng(0).poisson(50, (400, 4000)).astype(np.uint16)
     viewer, panel = open_panel((flat, {"name": "flat"}))
     viewer.scene.camera.center = (200, 3000)
-    panel.preview.use(Models(None, random_student(0, "none")))
+    panel.preview.use(panel.layer.value, Models(None, random_student(0, "none")))
     panel.preview_box.value = True
     qtbot.waitUntil(lambda: panel.preview.image is not None, timeout=WITHIN_MS)
     assert shown_plane(panel).shape == (400, 2621)
@@ -316,7 +316,7 @@ def test_a_model_that_does_not_fit_is_refused_in_the_panel(
     cells: tuple[Viewer, DenoisePanel], qtbot: QtBot
 ) -> None:
     _, panel = cells
-    panel.preview.use(Models(random_teacher(depth=1, starts=3)))
+    panel.preview.use(panel.layer.value, Models(random_teacher(depth=1, starts=3)))
     panel.preview_box.value = True
     qtbot.waitUntil(
         lambda: "trained on 3 channels" in panel.preview_note.value, timeout=WITHIN_MS

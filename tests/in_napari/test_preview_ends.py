@@ -44,7 +44,7 @@ def asking(
 ) -> tuple[Viewer, DenoisePanel]:
     """A preview that is asked for and not answered yet."""
     viewer, panel = cells
-    panel.preview.use(Models(TEACHER))
+    panel.preview.use(panel.layer.value, Models(TEACHER))
     panel.preview_box.value = True
     qtbot.waitUntil(lambda: bool(gate.questions), timeout=WITHIN_MS)
     return viewer, panel
@@ -57,7 +57,7 @@ def plane_of(pixels: NDArray[np.uint16], z: int) -> NDArray[np.float32]:
 def opened_and_switched_on(viewer: Viewer) -> DenoisePanel:
     panel: DenoisePanel
     _, panel = viewer.window.add_plugin_dock_widget("napari-blindspot", "Denoise")
-    panel.preview.use(Models(TEACHER))
+    panel.preview.use(panel.layer.value, Models(TEACHER))
     panel.preview_box.value = True
     return panel
 
@@ -132,6 +132,7 @@ def test_another_layer_that_is_chosen_is_previewed_instead(
     viewer, panel = asking
     other = np.random.default_rng(5).poisson(90, (4, 20, 20)).astype(np.uint16)
     panel.layer.value = viewer.add_image(other, name="other")
+    panel.preview.use(panel.layer.value, Models(TEACHER))
     viewer.dims.set_current_step(0, 1)
     gate.opened.set()
     wait_until_shown(qtbot, panel, plane_of(other, 1))
@@ -198,7 +199,7 @@ def test_an_unexpected_error_is_told_in_the_panel_and_the_next_plane_works(
             "napari_blindspot.inference.previewing.Previewer.noisy",
             lambda *_: (_ for _ in ()).throw(RuntimeError("no kernel image")),
         )
-        panel.preview.use(Models(TEACHER))
+        panel.preview.use(panel.layer.value, Models(TEACHER))
         panel.preview_box.value = True
         qtbot.waitUntil(
             lambda: "no kernel image" in panel.preview_note.value, timeout=WITHIN_MS
@@ -240,7 +241,7 @@ def test_a_run_that_fails_leaves_the_preview_with_the_model_before(
     cells: tuple[Viewer, DenoisePanel], core: SteeredCore, qtbot: QtBot
 ) -> None:
     _, panel = cells
-    panel.preview.use(Models(TEACHER))
+    panel.preview.use(panel.layer.value, Models(TEACHER))
     core.error = RunError("The disk is full; free 3 GB.")
     panel.preview_box.value = True
     panel.run()

@@ -180,10 +180,24 @@ def test_a_model_of_a_run_takes_over(
     panel.preview_box.value = True
     wait_for_note(qtbot, panel, BY_START["teacher"])
     other = random_teacher(depth=2)
-    panel.preview.use(Models(other))
+    panel.preview.use(panel.layer.value, Models(other))
     z = int(viewer.dims.current_step[0])
     wait_until_shown(qtbot, panel, nb.preview(pixels, other, f"z={z}", axes="ZYX"))
     assert panel.preview_note.value == "By the trained network."
+
+
+def test_the_model_of_one_layer_does_not_answer_for_another(
+    cells: tuple[Viewer, DenoisePanel], found: Found, qtbot: QtBot
+) -> None:
+    viewer, panel = cells
+    first = panel.layer.value
+    panel.preview.use(first, Models(random_teacher(depth=2)))
+    panel.preview_box.value = True
+    wait_for_note(qtbot, panel, "By the trained network.")
+    panel.layer.value = viewer.add_image(10 + 3 * first.data, name="other")
+    wait_for_note(qtbot, panel, BY_START["teacher"])
+    panel.layer.value = first
+    wait_for_note(qtbot, panel, "By the trained network.")
 
 
 def test_a_student_that_has_the_last_word_promises_no_other(

@@ -130,7 +130,7 @@ def test_every_setting_of_the_answer_asks_anew(
     _, panel = cells
     gate = Gate().install(monkeypatch)
     gate.opened.set()
-    panel.preview.use(Models(TEACHER))
+    panel.preview.use(panel.layer.value, Models(TEACHER))
     panel.preview_box.value = True
     wait_for_note(qtbot, panel, BY["teacher"])
     panel.set_options(**change)
@@ -147,7 +147,7 @@ def test_what_decides_about_the_output_alone_asks_nothing(
     viewer, panel = cells
     gate = Gate().install(monkeypatch)
     gate.opened.set()
-    panel.preview.use(Models(TEACHER))
+    panel.preview.use(panel.layer.value, Models(TEACHER))
     panel.preview_box.value = True
     wait_for_note(qtbot, panel, BY["teacher"])
     panel.set_options(dtype="same", overwrite=True, uncertainty=True)

@@ -13,6 +13,7 @@ from psygnal import Signal
 from napari_blindspot._napari.job import start_job
 from napari_blindspot._napari.layout import wrapped_text
 from napari_blindspot._napari.time_left import TimeLeft
+from napari_blindspot._napari.wording import in_panel
 from napari_blindspot.errors import BlindspotError, Cancelled
 from napari_blindspot.progress import CancelToken
 
@@ -159,7 +160,7 @@ class JobPanel(Container[Widget]):
             self.stage.value = str(error)
         elif isinstance(error, BlindspotError):
             self.stage.value = "Not done: see the message."
-            show_error(str(error))
+            show_error(in_panel(str(error)))
         else:
             logger.error("%s failed", self._doing, exc_info=error)
             self.stage.value = "Failed: see the message."

@@ -6,11 +6,13 @@ a worker thread (`job`), and the result becomes layers (`layers`).
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, cast
 
 from magicgui.widgets import CheckBox, ComboBox, Container, create_widget
 from napari.utils.notifications import show_warning
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QTabWidget
 
 from napari_blindspot._napari.denoising import denoise_layer
@@ -26,10 +28,11 @@ from napari_blindspot._napari.layers import (
 )
 from napari_blindspot._napari.layout import Rows, scrolled, wrapped_text
 from napari_blindspot._napari.noise_tab import NoiseTab
-from napari_blindspot._napari.preview import Preview
+from napari_blindspot._napari.preview import Preview, bare_layer
 from napari_blindspot._napari.preview_answers import DECIDING, Models
 from napari_blindspot._napari.preview_start import STARTING
 from napari_blindspot._napari.region_edit import RegionEdit
+from napari_blindspot._napari.wording import in_panel
 from napari_blindspot.device import describe_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.progress import TITLES, CancelToken
@@ -37,6 +40,7 @@ from napari_blindspot.progress import TITLES, CancelToken
 if TYPE_CHECKING:
     import napari.viewer
     from magicgui.widgets.bases import Widget
+    from napari.layers import Image
 
     from napari_blindspot._napari.denoising import Denoised
     from napari_blindspot._napari.job import Outcome
@@ -78,6 +82,7 @@ class DenoisePanel(JobPanel):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__("denoise", doing="Denoising", run_text="Run", counted=COUNTED)
         self._viewer = viewer
+        self._denoised: weakref.ref[Image] | None = None
         self.layer = _layer_choice()
         self.region = RegionEdit(viewer)
         self.form = DenoiseForm()
@@ -97,6 +102,7 @@ class DenoisePanel(JobPanel):
         self._add_tabs()
         self.layer.changed.connect(self._enable)
         self.layer.changed.connect(self._offer_channels)
+        viewer.layers.events.removed.connect(self._enable_soon)
         self.form.advanced.axes.changed.connect(self._offer_channels)
         self.form.advanced.device.changed.connect(self._ask_device)
         self.noise_tab.hole_chosen.connect(self._use_hole)
@@ -132,6 +138,7 @@ class DenoisePanel(JobPanel):
         self.tabs.setCurrentIndex(1)
 
     def _job(self, token: CancelToken) -> Job[Denoised]:
+        self.verdict.value = self.noise_verdict.value = ""
         layer = self.layer.value
         if layer is None:
             raise InputError(
@@ -144,7 +151,7 @@ class DenoisePanel(JobPanel):
         job = denoise_layer(layer, settings, out, token, watch)
         if watch is not None:
             self.preview.train()
-        self.verdict.value = self.noise_verdict.value = ""
+        self._denoised = weakref.ref(bare_layer(layer))
         return job
 
     def _on_progress(self, event: Progress) -> None:
@@ -161,11 +168,13 @@ class DenoisePanel(JobPanel):
 
     def _tell(self, sentence: str) -> None:
         """Add a line to what was found in this run."""
-        self.verdict.value = f"{self.verdict.value}\n{sentence}".strip()
+        self.verdict.value = f"{self.verdict.value}\n{in_panel(sentence)}".strip()
 
     def _show(self, denoised: Denoised) -> Result:
         add_layers(self._viewer, denoised.layers)
-        self.preview.use(_models_of(denoised.result))
+        layer = None if self._denoised is None else self._denoised()
+        if layer is not None:
+            self.preview.use(layer, _models_of(denoised.result))
         self._tell(verdict(denoised.result))
         fits, sentences = noise_verdict(denoised.result)
         self.noise_verdict.value = sentences
@@ -199,6 +208,14 @@ class DenoisePanel(JobPanel):
         self.layer.enabled = self.form.enabled = not self.running
         self.region.enabled = not self.running
         self.run_button.enabled = not self.running and self.layer.value is not None
+
+    def _enable_soon(self, event: object = None) -> None:
+        # The list tells that its choice has changed, but not that it has none left.
+        QTimer.singleShot(0, self._enable_if_alive)
+
+    def _enable_if_alive(self) -> None:
+        if self._alive:
+            self._enable()
 
     def _offer_channels(self) -> None:
         layer, axes = self.layer.value, shown(self.form.advanced.axes) or None

@@ -7,6 +7,7 @@ draws what comes back; it computes nothing but the blend with the noisy plane.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
@@ -31,6 +32,7 @@ from napari_blindspot._napari.preview_view import (
     place_in_view,
     with_axes,
 )
+from napari_blindspot._napari.wording import in_panel
 from napari_blindspot.errors import BlindspotError
 
 if TYPE_CHECKING:
@@ -86,7 +88,8 @@ class Preview(QObject):
         super().__init__()
         self._viewer, self._settings = viewer, settings
         self._say, self._ended = say, ended
-        self._models, self._searches = Models(), Searches()
+        self._trained: WeakKeyDictionary[Image, Models] = WeakKeyDictionary()
+        self._searches = Searches()
         self._training, self._waiting = False, ""
         self._thread: PreviewThread | None = None
         self._layer: Image | None = None
@@ -117,7 +120,7 @@ class Preview(QObject):
 
         There is no preview of the preview: for its own layer nothing changes.
         """
-        layer = _bare(layer)
+        layer = bare_layer(layer)
         if layer in (self._layer, self._image):
             return
         self.switch_off()
@@ -149,14 +152,14 @@ class Preview(QObject):
         self._thread = self._layer = self._image = self._canvas = None
         self._say("")
 
-    def use(self, models: Models) -> None:
-        """Take other models."""
-        self._models = models
+    def use(self, layer: Image, models: Models) -> None:
+        """Take other models for a layer; those of another layer are not its own."""
+        self._trained[bare_layer(layer)] = models
         self.update()
 
     def watcher(self, layer: Image) -> Watcher:
         """Return what shows a network that trains on a layer."""
-        return Watcher(_bare(layer), self._latest, self.told.emit)
+        return Watcher(bare_layer(layer), self._latest, self.told.emit)
 
     def train(self) -> None:
         """Note that a network trains, which is shown from now on."""
@@ -186,13 +189,15 @@ class Preview(QObject):
             self._ask(self._layer)
         except BlindspotError as error:
             self._forget()
-            self._say(str(error))
+            self._say(in_panel(str(error)))
 
     def _ask(self, layer: Image) -> None:
         chosen = self._settings()
         self._turn(chosen.strength)
         self._letters = axes_of(layer, chosen.axes)
-        models = self._models if chosen.model is None else Models(file=chosen.model)
+        models = self._trained.get(layer, Models())
+        if chosen.model is not None:
+            models = Models(file=chosen.model)
         place = place_in_view(self._viewer, layer, self._letters)
         early = None
         if models or self._training:
@@ -361,7 +366,7 @@ class Preview(QObject):
                 setattr(self._image, name, getattr(self._layer, name))
 
     def _on_removed(self, event: Any) -> None:
-        removed = _bare(event.value)
+        removed = bare_layer(event.value)
         if removed is self._layer or (removed is self._image and removed is not None):
             self.switch_off()
             self._ended()
@@ -391,6 +396,6 @@ def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     )
 
 
-def _bare(layer: Any) -> Any:
+def bare_layer(layer: Any) -> Any:
     """Return a layer itself: plugins get it wrapped, and `is` sees the wrapping."""
     return getattr(layer, "__wrapped__", layer)

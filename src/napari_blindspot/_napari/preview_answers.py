@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_blindspot._napari.wording import in_panel
 from napari_blindspot.config import OutputSettings, PredictSettings
 from napari_blindspot.errors import BlindspotError, Cancelled
 from napari_blindspot.progress import CancelToken, run
@@ -332,7 +333,7 @@ def told(
 def sentence_of(error: Exception) -> str:
     """Return what an error says to the user; of an unexpected one what to do."""
     if isinstance(error, BlindspotError):
-        return str(error)
+        return in_panel(str(error))
     logger.error("The preview failed", exc_info=error)
     return (
         f"The preview failed unexpectedly ({type(error).__name__}: {error}); the "

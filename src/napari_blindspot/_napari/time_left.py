@@ -55,7 +55,7 @@ class TimeLeft:
     def sentence(self, event: Progress) -> str:
         """Return one line for the bar, e.g. ``"Training · 25 % · 30 s left"``."""
         parts = [event.message or TITLES[event.stage]]
-        if event.done > 0:
+        if event.done > 0 and not (event.message and event.done >= event.total):
             parts.append(f"{100 * event.fraction:.0f} %")
         left_s = self.seconds(event)
         if left_s is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_blindspot.errors import InputError
 from napari_blindspot.io.axes import letter
 from napari_blindspot.io.found import UNKNOWN, Found
@@ -12,6 +14,8 @@ from napari_blindspot.io.units import length_um, time_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 
 def is_array_like(source: object) -> bool:
@@ -25,7 +29,12 @@ def is_image_layer(source: object) -> bool:
 
 
 def find_in_array(array: Any) -> Found:
-    """Describe an array; named dimensions (xarray) are used as axes."""
+    """Describe an array; named dimensions (xarray) are used as axes.
+
+    Voxels that are masked have no value: NaN, as floats.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        array = _without_masked(array)
     names = getattr(array, "dims", None)
     axes = ""
     if isinstance(names, tuple) and all(isinstance(name, str) for name in names):
@@ -47,6 +56,8 @@ def find_in_layer(layer: Any) -> Found:
             f"napari (Layers menu, Split RGB) and choose one of the new layers."
         )
     pixels = layer.data[0] if layer.multiscale else layer.data
+    if isinstance(pixels, np.ma.MaskedArray):
+        pixels = _without_masked(pixels)
     units = tuple(str(unit) for unit in getattr(layer, "units", None) or ())
     ndim = len(pixels.shape)
     units = units if len(units) == ndim else ("pixel",) * ndim
@@ -69,6 +80,16 @@ def find_in_layer(layer: Any) -> Found:
         path=Path(path) if path else None,
         notes=_unit_notes(layer, spacing),
     )
+
+
+def _without_masked(array: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
+    if not np.ma.is_masked(array):
+        return np.asarray(array.data)
+    if array.dtype.kind not in "buif":
+        return np.asarray(array.data)  # refused as it is
+    values = np.array(array.data, np.result_type(array.dtype, np.float32))
+    values[np.ma.getmaskarray(array)] = np.nan
+    return values
 
 
 def _to_base(unit: str) -> float | None:

@@ -19,7 +19,11 @@ from napari_blindspot.io.imaris_source import IMARIS_SUFFIXES, find_in_imaris
 from napari_blindspot.io.lazy import FileSeries, LazyPixels
 from napari_blindspot.io.remote_pixels import readable
 from napari_blindspot.io.tiff_source import TIFF_SUFFIXES, find_in_tiff
-from napari_blindspot.io.zarr_source import find_in_zarr_folder, is_zarr_folder
+from napari_blindspot.io.zarr_source import (
+    find_in_zarr_folder,
+    is_named_zarr,
+    is_zarr_folder,
+)
 from napari_blindspot.location import Address, Location, as_location
 
 if TYPE_CHECKING:
@@ -187,9 +191,11 @@ def _reader(path: Path) -> Callable[[Path, str], Found]:
     if path.is_dir():
         if is_zarr_folder(path):
             return find_in_zarr_folder
+        if is_named_zarr(path):
+            raise _damaged(path)
         raise InputError(
             f"{path} is a folder without Zarr data; give a file, or a pattern such as "
-            f"'{path.name}/*.tif' for the planes inside."
+            f"'{path / '*.tif'}' for the planes inside."
         )
     suffix = path.suffix.lower()
     if suffix in TIFF_SUFFIXES:
@@ -202,6 +208,21 @@ def _reader(path: Path) -> Callable[[Path, str], Found]:
         f"{path.name} ends in {suffix or 'nothing'!r}, which is not known; give a TIFF "
         f"({', '.join(TIFF_SUFFIXES)}), a .zarr or .ome.zarr folder, or, with "
         f'pip install "napari-blindspot[formats]", {", ".join(VENDOR_SUFFIXES)}.'
+    )
+
+
+def _damaged(path: Path) -> InputError:
+    """Return the error of a folder that has lost what makes it a Zarr store."""
+    inside = sorted(one.name for one in path.iterdir() if is_zarr_folder(one))
+    rest = (
+        f"what is left of it can be opened as {str(path / inside[0])!r}"
+        if inside
+        else "there is no array inside"
+    )
+    return InputError(
+        f"{path} is named like a Zarr store but has none of "
+        f"{', '.join(remote.MARKERS)}: it was not copied completely, or is no store; "
+        f"copy it again ({rest})."
     )
 
 

@@ -10,7 +10,7 @@ from napari_blindspot.errors import InputError
 from napari_blindspot.io.files import VENDOR_SUFFIXES, natural_key, stem
 from napari_blindspot.io.outputs import output_kind, uncertainty_path
 from napari_blindspot.io.tiff_source import TIFF_SUFFIXES
-from napari_blindspot.io.zarr_source import is_zarr_folder
+from napari_blindspot.io.zarr_source import is_named_zarr, is_zarr_folder
 from napari_blindspot.location import Address, Location, as_location
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ _UNFINISHED = (".partial", ".replaced")
 
 
 def is_plain_folder(path: str | Location) -> bool:
-    """Return whether a path is a folder that is not one stack itself."""
+    """Return whether a path is a folder that is not one stack itself, even damaged."""
     path = as_location(path)
     if isinstance(path, Address):
         return False
     path = path.expanduser()
-    return path.is_dir() and not is_zarr_folder(path)
+    return path.is_dir() and not (is_zarr_folder(path) or is_named_zarr(path))
 
 
 def files_in(folder: str | Path, pattern: str | None = None) -> list[Path]:
@@ -160,7 +160,7 @@ def _check_folder(folder: Path, source: Path) -> None:
             f"output {str(folder)!r} is no folder of files, but the input is one: each "
             f"of its files is a stack with an output of its own; name a folder. To "
             f"denoise planes as one stack, give a pattern such as "
-            f"'{source.name}/*.tif' as input."
+            f"'{source / '*.tif'}' as input."
         )
     try:
         output_kind(folder)
@@ -169,5 +169,5 @@ def _check_folder(folder: Path, source: Path) -> None:
     raise InputError(
         f"output {str(folder)!r} is named like one stack, but the input is a folder, "
         f"whose files have an output each; name a folder. To denoise planes as one "
-        f"stack, give a pattern such as '{source.name}/*.tif' as input."
+        f"stack, give a pattern such as '{source / '*.tif'}' as input."
     )

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+def is_named_zarr(path: Path) -> bool:
+    """Whether a name is that of a Zarr store."""
+    return path.suffix.lower() == ".zarr"
+
+
 def is_zarr_folder(path: Path) -> bool:
     """Whether a folder holds a Zarr array or group."""
     return any((path / marker).is_file() for marker in MARKERS)

@@ -116,7 +116,14 @@ class Course:
         Of augmentation.
     warm
         Where to start from; None: from random weights.
+
+    Attributes
+    ----------
+    preparing
+        What is told before `begin`, which takes a while; empty where it does not.
     """
+
+    preparing = "Fitting the linear filter"
 
     def __init__(
         self,

@@ -124,7 +124,8 @@ def train_network(
     ------
     Progress
         One event per step, counted in per cent of the budget, with the metrics
-        ``step``, ``loss`` and, where a check was made, ``held_out``.
+        ``step``, ``loss`` and, where a check was made, ``held_out``; and sentences
+        without metrics.
 
     Returns
     -------
@@ -156,8 +157,11 @@ def follow(
     if keep.taken_up(course):
         how = "was done" if course.is_over else "goes on"
         yield _told(course, f"Training {how} after step {course.step}")
-    elif told := course.begin(cancel):
-        yield _told(course, told)
+    else:
+        if course.preparing:
+            yield _told(course, course.preparing)
+        if told := course.begin(cancel):
+            yield _told(course, told)
     due = adjust if course.recipe.steps else ()
     while True:
         yield from _adjust(course, due, keep, cancel)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class MaskedCourse(Course):
     """A training of a masked network between two of its steps; always cold."""
 
+    preparing = ""
+
     def begin(self, cancel: CancelToken) -> str:
         """Note the score of random weights; there is nothing to say about it."""
         del cancel
