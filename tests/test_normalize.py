@@ -33,6 +33,14 @@ def test_sparse_signal_still_has_a_scale() -> None:
     assert fit_normalization(values) == Normalization(0.0, 900.0)
 
 
+def test_values_beyond_float32_are_refused() -> None:
+    values = np.array([1e299, -3e300, np.nan, np.inf])
+    with pytest.raises(InputError, match=r"holds values of 3e\+300, but results are"):
+        fit_normalization(values)
+    large = np.array([0, 1e36], np.float32)
+    assert np.isfinite(fit_normalization(large).forward(large)).all()
+
+
 @pytest.mark.parametrize("value", [0, 7])
 def test_a_constant_stack_is_refused(value: int) -> None:
     with pytest.raises(InputError, match=f"constant: every value is {value}"):

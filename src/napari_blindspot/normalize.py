@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LOW_PERCENT, HIGH_PERCENT = 1.0, 99.9
+_LARGEST = 1e37  # float32 holds ten times as much, and sums of a few
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def fit_normalization(sample: NDArray[Any], channel: str = "") -> Normalization:
     Raises
     ------
     InputError
-        If nothing but NaN is left, or if all values are the same.
+        If nothing but NaN is left, if all values are the same, or if there are values
+        that are too large for float32.
     """
     where = f"channel {channel} of the stack" if channel else "the stack"
     finite = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
@@ -71,6 +73,12 @@ def fit_normalization(sample: NDArray[Any], channel: str = "") -> Normalization:
         raise InputError(
             f"{where} holds no finite value (all NaN or infinite); open the raw "
             f"acquisition instead."
+        )
+    largest = float(np.abs(finite, dtype=np.float64).max())
+    if largest > _LARGEST:
+        raise InputError(
+            f"{where} holds values of {largest:.3g}, but results are float32, which "
+            f"ends at 3.4e+38; divide the stack by a constant first."
         )
     low, high = np.percentile(finite.astype(np.float64), [LOW_PERCENT, HIGH_PERCENT])
     if high <= low:
