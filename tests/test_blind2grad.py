@@ -363,7 +363,7 @@ def test_what_does_not_fit_is_refused(options: dict[str, Any], words: str) -> No
 
 
 def test_settings_of_the_method_are_refused_beside_another() -> None:
-    words = "omega and combine can be given with method='blind2grad' alone"
+    words = "combine and omega can be given with method='blind2grad' alone"
     with pytest.raises(InputError, match=words):
         parse_settings(TrainSettings, omega=0.5, combine=True)
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import napari_blindspot as nb
+from models import random_teacher
 from napari_blindspot.api import describe
 from napari_blindspot.cli import main
 from napari_blindspot.config import PreviewSettings, TrainSettings
@@ -238,6 +239,34 @@ def test_a_model_file_brings_back_the_very_result(
     np.testing.assert_array_equal(again.image, run[0].image)
 
 
+def test_a_trained_model_can_be_asked_otherwise(
+    run: tuple[nb.Result, list[Progress]], phantom: Phantom, tmp_path: Path
+) -> None:
+    model = run[0].model
+    path = nb.save_model(model, tmp_path / "masked.safetensors")
+    ask: dict[str, Any] = {"axes": "ZYX", "threads": 1}
+    fewer = nb.predict(model, phantom.noisy, passes=4, average="hidden", **ask)
+    again = nb.denoise(phantom.noisy, model=path, passes=4, average="hidden", **ask)
+    np.testing.assert_array_equal(fewer.image, again.image)
+    assert not np.allclose(fewer.image, run[0].image, rtol=1e-4)
+    assert (fewer.model.settings.passes, model.settings.passes) == (4, 8)
+    assert (
+        "of those of 4 answers in which the voxel was hidden"
+        in describe(nb.save_model(fewer.model, tmp_path / "fewer.safetensors"))[
+            "methods"
+        ]
+    )
+    shown = nb.preview(phantom.noisy, model, "z=3", axes="ZYX", passes=4)
+    assert not np.allclose(shown, np.asarray(run[0].image)[3], rtol=1e-4)
+    as_trained = nb.predict(model, phantom.noisy, passes=8, **ask)
+    np.testing.assert_array_equal(as_trained.image, run[0].image)
+    with pytest.raises(InputError, match="passes=2 is too few for combine"):
+        nb.predict(model, phantom.noisy, passes=2, combine=True, **ask)
+    other = random_teacher(2)
+    with pytest.raises(InputError, match="passes can be given with models of method="):
+        nb.predict(other, phantom.noisy, passes=4, **ask)
+
+
 def test_a_file_tells_its_method_and_the_paper(model: Model, tmp_path: Path) -> None:
     facts = describe(nb.save_model(model, tmp_path / "masked.safetensors"))
     for words in (
@@ -336,8 +365,8 @@ def test_no_uncertainty_no_hole_and_no_start_from_it(
     path = nb.save_model(model, tmp_path / "masked.safetensors")
     with pytest.raises(InputError, match="whose network has no blind spot"):
         nb.train(phantom.noisy, start=str(path), steps=1, **ask)
-    with pytest.raises(InputError, match="passes cannot be given together with model"):
-        nb.denoise(phantom.noisy, model=path, passes=2, **ask)
+    with pytest.raises(InputError, match="omega cannot be given together with model"):
+        nb.denoise(phantom.noisy, model=path, omega=0.2, **ask)
 
 
 def test_a_warm_start_that_was_asked_for_is_told_off(phantom: Phantom) -> None:

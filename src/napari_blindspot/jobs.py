@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.config import DistillSettings, ModelChoice, NoiseSettings
 from napari_blindspot.config.keeping import KeepSettings
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     from napari_blindspot.config import (
         DenoiseSettings,
-        HoleSizes,
         LookSettings,
         OpenSettings,
         PredictSettings,
@@ -145,7 +144,7 @@ def _chosen(
     if settings.model is None:
         return (yield from learn([stack], settings, camera, cancel, watch, keep=keep))
     model = yield from _matched(load_model(settings.model), stack)
-    return (yield from at_hole(model, stack, settings.hole))
+    return (yield from as_asked(model, stack, settings))
 
 
 def _taught(
@@ -229,7 +228,7 @@ def predict_job(
     cancel = cancel or CancelToken()
     model = yield from _matched(model, stack)
     _refuse_uncertainty(model, settings)
-    model = yield from at_hole(model, stack, settings.hole)
+    model = yield from as_asked(model, stack, settings)
     with recorded(out, stack, settings) as record:
         found = Found(stack, settings, camera, record, cancel, source, client)
         return (yield from write_result(model, found, out))
@@ -258,7 +257,7 @@ def predict_lazily(
     stack = open_with(source, settings)
     model = run(_matched(model, stack))
     _refuse_uncertainty(model, settings)
-    model = run(at_hole(model, stack, settings.hole))
+    model = run(as_asked(model, stack, settings))
     image, std = lazy_result(model, stack, settings, read_camera(settings))
     provenance = provenance_of(model, stack, settings)
     return Result(image, std, model, model.noise, provenance=provenance)
@@ -292,10 +291,18 @@ def _refuse_uncertainty(model: Model, settings: PredictSettings) -> None:
         )
 
 
-def at_hole(
-    model: Model, stack: Stack, hole: HoleSizes | Literal["auto"] | None
+def as_asked(
+    model: Model, stack: Stack, settings: LookSettings | ModelChoice
 ) -> Job[Model]:
-    """Return the model that answers behind the hole that is asked for."""
+    """Return the model that answers behind the hole, and as often, as is asked for.
+
+    Raises
+    ------
+    InputError
+        If the model has no such choice.
+    """
+    hole = settings.hole
+    model = model.asked(settings)
     if hole is None:
         return model
     if not model.has_hole:
@@ -351,7 +358,7 @@ def preview_plane(
 ) -> NDArray[np.float32]:
     """Do the work of `preview`."""
     stack = open_with(source, settings)
-    model = run(at_hole(match_channels(model, stack), stack, settings.hole))
+    model = run(as_asked(match_channels(model, stack), stack, settings))
     # A plane takes less time than it takes to measure how many threads are fastest.
     threads = settings.threads or fixed_threads()
     told = settings.model_copy(update={"threads": threads})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_blindspot.config import parse_settings
+from napari_blindspot.config.blind2grad import asked_shape
 from napari_blindspot.config.tunable import GivenHole
 from napari_blindspot.errors import InputError
 from napari_blindspot.networks.blind2grad import Blind2GradNetwork
@@ -14,7 +16,10 @@ from napari_blindspot.networks.student import StudentNetwork
 
 if TYPE_CHECKING:
     from napari_blindspot.config import NetworkSettings
-    from napari_blindspot.config.blind2grad import MaskedNetworkSettings
+    from napari_blindspot.config.blind2grad import (
+        AnswerSettings,
+        MaskedNetworkSettings,
+    )
     from napari_blindspot.config.students import StudentSettings
     from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.noise.models import NoiseModel
@@ -165,6 +170,30 @@ class Model:
             return self
         kept = tuple(one.of_noise_alone() for one in self.recalibration)
         return replace(self, hole=hole, recalibration=kept)
+
+    def asked(self, settings: AnswerSettings) -> Model:
+        """Return a model of Blind2Grad that is asked otherwise; of nothing: as it is.
+
+        Raises
+        ------
+        InputError
+            If the model is of another kind, or there are too few passes.
+        """
+        if not settings.asked:
+            return self
+        network = copy.copy(self.network)  # with the same weights
+        if not isinstance(network, Blind2GradNetwork):
+            what = "a student" if self.is_student else f"of method={self.method!r}"
+            names = " and ".join(settings.asked)
+            raise InputError(
+                f"{names} can be given with models of method='blind2grad' alone, but "
+                f"the model is {what}; leave {names} out."
+            )
+        try:
+            network.settings = asked_shape(network.settings, settings)
+        except ValueError as error:
+            raise InputError(f"{error}.") from error
+        return replace(self, network=network)
 
     def recalibration_of(self, channel: int) -> Recalibration | None:
         """Return what corrects the prior of a channel, None if nothing does."""

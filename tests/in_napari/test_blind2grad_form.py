@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from magicgui.widgets import LineEdit
 
+from napari_blindspot._napari.blind2grad_form import USUAL
 from napari_blindspot._napari.form import DenoiseForm
 from napari_blindspot._napari.preview_answers import Part
 from napari_blindspot.config import DenoiseSettings, parse_settings
@@ -76,7 +77,7 @@ def test_defaults_limits_and_help_are_those_of_the_settings(form: DenoiseForm) -
         field = Blind2GradSettings.model_fields[widget.name]
         assert widget.tooltip == field.description
         if not isinstance(widget, LineEdit):
-            assert widget.value == field.default
+            assert widget.value == USUAL.get(widget.name, field.default)
     assert form.blind2grad.gamma.native.placeholderText() == "0.5"
     assert form.blind2grad.omega.native.placeholderText() == "0.8, real 0.5"
 

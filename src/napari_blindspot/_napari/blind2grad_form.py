@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
-from magicgui.widgets import FloatSlider, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, FloatSlider, SpinBox
 
 from napari_blindspot._napari.asked_form import AskedForm
 from napari_blindspot._napari.fields import (
-    check_box,
+    bare,
     choice,
     default,
     described,
+    help_text,
     limits,
     optional_text,
 )
-from napari_blindspot.config.blind2grad import METHOD, OMEGA
+from napari_blindspot.config.blind2grad import (
+    METHOD,
+    OMEGA,
+    AnswerSettings,
+    Average,
+    MaskedNetworkSettings,
+)
 
 if TYPE_CHECKING:
     from magicgui.widgets import LineEdit
 
     from napari_blindspot._napari.fields import Field
+
+
+USUAL = MaskedNetworkSettings().model_dump(include=set(AnswerSettings.model_fields))
+"""How a network is asked where nothing is said."""
 
 
 class Blind2GradForm(AskedForm):
@@ -45,15 +56,34 @@ class Blind2GradForm(AskedForm):
         self.gamma = _number("gamma", "Values (γ)")
         self.loss_form = choice("loss_form", "Loss")
         self.variant = choice("variant", "Variant")
-        self.passes = SpinBox(**limits("passes"), **described("passes", "Passes"))
-        self.average = choice("average", "Averaged")
-        self.combine = check_box("combine", "Use the voxel's own value")
+        self.passes = SpinBox(
+            value=USUAL["passes"], **limits("passes"), **bare("passes", "Passes")
+        )
+        self.average = ComboBox(
+            value=USUAL["average"],
+            choices=get_args(Average),
+            **bare("average", "Averaged"),
+        )
+        self.combine = CheckBox(
+            value=USUAL["combine"],
+            text="Use the voxel's own value",
+            name="combine",
+            tooltip=help_text("combine"),
+        )
         fields: tuple[Field, ...] = (
             self.mask, self.detail_share, self.eps_g, self.standout, self.eps_s,
             self.omega, self.gamma, self.loss_form, self.variant, self.passes,
             self.average, self.combine,
         )  # fmt: skip
         super().__init__("blind2grad", fields)
+
+    def given(self) -> dict[str, Any]:
+        """Return what was changed; a model brings what is usual along."""
+        return {
+            name: value
+            for name, value in super().given().items()
+            if value != USUAL.get(name)
+        }
 
     def meant_for(self, method: str) -> bool:
         """Return whether the settings have a meaning with a method, the chosen one."""

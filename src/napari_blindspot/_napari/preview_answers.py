@@ -271,11 +271,11 @@ class Answers:
         for (other, its_settings, its_stack), previewer in self._made:
             if other is model and its_stack is stack and its_settings == settings:
                 return previewer
-        from napari_blindspot.jobs import at_hole
+        from napari_blindspot.jobs import as_asked
 
         turned = model
         if not model.is_student:
-            turned = run(at_hole(model, stack, settings.hole))
+            turned = run(as_asked(model, stack, settings))
         made = self.previewer(question, turned)
         self._made = [((model, settings, stack), made), *self._made[: _KEPT - 1]]
         return made

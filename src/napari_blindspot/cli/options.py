@@ -33,7 +33,7 @@ from napari_blindspot.config import (
     TrainSettings,
 )
 from napari_blindspot.config.batch import FolderSettings
-from napari_blindspot.config.blind2grad import Blind2GradSettings
+from napari_blindspot.config.blind2grad import AnswerSettings, Blind2GradSettings
 from napari_blindspot.config.objective import ObjectiveSettings
 from napari_blindspot.config.tunable import (
     HoleSettings,
@@ -70,6 +70,7 @@ _TITLES: tuple[tuple[type[Settings], str], ...] = (
     (DeviceSettings, "Device"),
     (ObjectiveSettings, "Advanced training"),
     (Blind2GradSettings, "Method blind2grad"),
+    (AnswerSettings, "Method blind2grad"),
 )
 _BY_TITLE = {
     title: Group(title, sort_key=order)

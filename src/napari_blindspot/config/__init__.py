@@ -12,7 +12,11 @@ from pydantic import Field, field_validator, model_validator
 
 from napari_blindspot.config.base import Settings as Settings
 from napari_blindspot.config.base import parse_settings as parse_settings
-from napari_blindspot.config.blind2grad import Blind2GradSettings, refuse_masked
+from napari_blindspot.config.blind2grad import (
+    AnswerSettings,
+    Blind2GradSettings,
+    refuse_masked,
+)
 from napari_blindspot.config.noise import ASKED_BY_NOISE as ASKED_BY_NOISE
 from napari_blindspot.config.noise import CAMERA_FILES as CAMERA_FILES
 from napari_blindspot.config.noise import CameraSettings as CameraSettings
@@ -166,7 +170,12 @@ class OutputSettings(Settings):
 
 
 class LookSettings(
-    OpenSettings, CameraSettings, HoleSettings, StrengthSettings, DeviceSettings
+    OpenSettings,
+    CameraSettings,
+    HoleSettings,
+    AnswerSettings,
+    StrengthSettings,
+    DeviceSettings,
 ):
     """Everything that decides about denoised values, and nothing about a file."""
 
@@ -305,6 +314,7 @@ TRAINING_ONLY = frozenset(TrainSettings.model_fields) - {
     *OpenSettings.model_fields,
     *CameraSettings.model_fields,
     *HoleSettings.model_fields,
+    *AnswerSettings.model_fields,
     *DeviceSettings.model_fields,
 }
 """Settings that a trained model brings along and that cannot be given beside one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -29,7 +29,39 @@ DILATION: dict[str, int] = {"plain": 1, "real": 2}
 """Distance of the taps of every convolution, pixels."""
 
 
-class Blind2GradSettings(Settings):
+class AnswerSettings(Settings):
+    """How a network of Blind2Grad is asked, while it is trained or long after."""
+
+    passes: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Answers of blind2grad that are averaged for the result; default: "
+        "40, or what the model was trained with.",
+    )
+    average: Average | None = Field(
+        None,
+        description="The result of blind2grad: the mean of all passes (all, the "
+        "default), of those in which the voxel was hidden (hidden), or one answer to "
+        "the whole image (none).",
+    )
+    combine: bool | None = Field(
+        None,
+        description="Bring the voxel's own value into the result of blind2grad "
+        "through the noise model.",
+    )
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was given of them, by name."""
+        return {
+            name: getattr(self, name)
+            for name in AnswerSettings.model_fields
+            if getattr(self, name) is not None
+        }
+
+
+class Blind2GradSettings(AnswerSettings):
     """What the method Blind2Grad leaves open; grey values are those of 8-bit images.
 
     Network units run from 0 at the dark to 1 at the bright end of a stack, so 255 of
@@ -109,18 +141,6 @@ class Blind2GradSettings(Settings):
         description="plain, or real: wider convolutions for the noise of real cameras "
         "that neighbours share a little.",
     )
-    passes: int = Field(
-        40, ge=1, le=1000, description="Answers that are averaged for the result."
-    )
-    average: Average = Field(
-        "all",
-        description="The result: the mean of all passes (all), of those in which the "
-        "voxel was hidden (hidden), or one answer to the whole image (none).",
-    )
-    combine: bool = Field(
-        False,
-        description="Bring in the voxel's own value through the noise model.",
-    )
 
 
 class MaskedNetworkSettings(Settings):
@@ -143,7 +163,7 @@ class MaskedNetworkSettings(Settings):
         Whether features are dropped, what is an edge (8-bit grey values), and which
         part is dropped elsewhere.
     mask_rate, passes, average, combine
-        As of `Blind2GradSettings`.
+        As of `Blind2GradSettings` and `AnswerSettings`.
     seed
         Of the masks of the answer.
     """
@@ -176,6 +196,28 @@ class MaskedNetworkSettings(Settings):
     def channels(self) -> int:
         """Channels that are seen and denoised together."""
         return 1
+
+
+def asked_shape(
+    shape: MaskedNetworkSettings, settings: AnswerSettings
+) -> MaskedNetworkSettings:
+    """Return the shape of a network that is asked as the settings say.
+
+    Raises
+    ------
+    ValueError
+        If there are too few passes to hide every voxel; with the sentence for the user,
+        without its full stop.
+    """
+    shape = shape.model_copy(update=settings.asked)
+    least = math.ceil(1 / shape.mask_rate)
+    if (shape.average == "hidden" or shape.combine) and shape.passes < least:
+        what = "combine" if shape.combine else "average='hidden'"
+        raise ValueError(
+            f"passes={shape.passes} is too few for {what}: every voxel is hidden once "
+            f"in {least} passes; give at least {least}"
+        )
+    return shape
 
 
 def omega_of(settings: Blind2GradSettings) -> float:
@@ -258,10 +300,4 @@ def _refuse_masks(settings: TrainSettings) -> None:
             f"mask_rate={rate:g} cannot be used with mask='uniform', whose grid hides "
             f"one voxel of a square; give 0.25, 0.0625 or 0.04, or use another mask"
         )
-    least = math.ceil(1 / rate)
-    if (settings.average == "hidden" or settings.combine) and settings.passes < least:
-        what = "combine" if settings.combine else "average='hidden'"
-        raise ValueError(
-            f"passes={settings.passes} is too few for {what}: every voxel is hidden "
-            f"once in {least} passes; give at least {least}"
-        )
+    asked_shape(MaskedNetworkSettings(mask_rate=rate), settings)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from napari_blindspot.config import TrainSettings
-from napari_blindspot.config.blind2grad import Blind2GradSettings
+from napari_blindspot.config.blind2grad import AnswerSettings, Blind2GradSettings
 from napari_blindspot.device import cpu_threads
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import training_facts
@@ -94,6 +94,7 @@ def learn_masked(
         trained, recipe, settings, stacks, str(prepared.device), threads, []
     )
     chosen = settings.model_dump(include=set(Blind2GradSettings.model_fields))
+    chosen |= recipe.network.model_dump(include=set(AnswerSettings.model_fields))
     return replace(
         model_of(network),
         provenance=facts | {"start": dict(trained.start), "blind2grad": chosen},

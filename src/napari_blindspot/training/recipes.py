@@ -8,7 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from napari_blindspot.config import NetworkSettings, Quality, Recipe
-from napari_blindspot.config.blind2grad import DILATION, MaskedNetworkSettings
+from napari_blindspot.config.blind2grad import (
+    DILATION,
+    MaskedNetworkSettings,
+    asked_shape,
+)
 from napari_blindspot.config.recipes import MaskedRecipe, Plan
 
 if TYPE_CHECKING:
@@ -147,13 +151,10 @@ def choose_masked_recipe(settings: TrainSettings, device_type: str) -> MaskedRec
             "standout": settings.standout == "on",
             "eps_s": settings.eps_s,
             "mask_rate": settings.mask_rate,
-            "passes": settings.passes,
-            "average": settings.average,
-            "combine": settings.combine,
             "seed": settings.seed,
         }
     )
-    return _recipe(recipe, network=network)
+    return _recipe(recipe, network=asked_shape(network, settings))
 
 
 def _chosen(
