@@ -13,6 +13,7 @@ from _results import said
 LABELS = {
     "noisy": "noisy",
     "bayesian": "bayesian (default method, start weights)",
+    "blind2grad joint": "blind2grad, colours together",
     "bayesian cold": "bayesian, cold start",
     "noise2self": "Noise2Self, plain U-Net",
     "zs-n2n": "ZS-N2N",

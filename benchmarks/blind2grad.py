@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 
 SIGMAS = (25.0, 50.0, 75.0, 100.0)
 METHODS = (
-    "noisy", "blind2grad", "bayesian", "bayesian cold", "noise2self", "zs-n2n", "bm3d",
+    "noisy", "blind2grad", "blind2grad joint", "bayesian", "bayesian cold",
+    "noise2self", "zs-n2n", "bm3d",
 )  # fmt: skip
 _ABLATED = 6  # images of Set12
 _COURSED = "Set12"
@@ -99,6 +100,8 @@ def photos(kept: Kept, args: argparse.Namespace) -> None:
                 for method in args.methods:
                     if method == "bm3d" and find_spec("bm3d") is None:
                         continue
+                    if method == "blind2grad joint" and len(shot.photo.noisy) == 1:
+                        continue
                     row = name_of({}) if method == "blind2grad" else method
                     measured = partial(measure, shot, method, args)
                     kept.measure(images(kept, shot), row, measured)
@@ -120,6 +123,9 @@ def measure(shot: Shot, method: str, args: argparse.Namespace) -> dict[str, Any]
     answers: dict[str, Callable[[], Answer | None]] = {
         "noisy": lambda: (shot.photo.noisy, {}),
         "blind2grad": lambda: ours(shot.photo, method="blind2grad", steps=args.steps),
+        "blind2grad joint": lambda: ours(
+            shot.photo, method="blind2grad", channels="joint", steps=args.steps
+        ),
         "bayesian": lambda: ours(shot.photo, steps=args.steps),
         "bayesian cold": lambda: ours(shot.photo, steps=args.steps, start="cold"),
         "noise2self": lambda: noise2self(shot.photo, args.seconds),

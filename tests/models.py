@@ -73,10 +73,11 @@ def random_masked(**settings: object) -> Model:
     network = Blind2GradNetwork(
         MaskedNetworkSettings.model_validate({**small, **settings})
     )
+    channels = network.settings.channels
     return Model(
         network.eval(),
-        (Normalization(100.0, 50.0),),
-        (PoissonGaussian(2.0, 100.0, 1.0),),
+        (Normalization(100.0, 50.0),) * channels,
+        (PoissonGaussian(2.0, 100.0, 1.0),) * channels,
         "z",
         "blind2grad",
         answer="mean",

@@ -347,7 +347,6 @@ def test_scores_can_be_compared() -> None:
     [
         ({"hole": (1, 3, 3)}, "hole has no meaning with method='blind2grad'"),
         ({"unknown": "learn", "noise": "gaussian"}, "unknown has no meaning"),
-        ({"channels": "joint"}, "channels='joint' cannot be used with method="),
         ({"start": "old.safetensors"}, "always starts cold"),
         ({"steps": 0}, "steps=0 cannot be used with method='blind2grad'"),
         ({"mask": "uniform", "mask_rate": 0.3}, "mask_rate=0.3 cannot be used"),

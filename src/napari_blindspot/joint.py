@@ -64,6 +64,11 @@ class JointField:
         return channel_axis_last(stacked([f.at(planes, y, x) for f in self.members]))
 
 
+def of_channel(noise: JointAffine, channel: int) -> Affine:
+    """Return the noise of one of several channels, its parameters (N, Y, X)."""
+    return Affine(*(one[..., channel] for one in (noise.a, noise.b, noise.floor)))
+
+
 def by_place(series: Iterable[PlaneSeries]) -> list[list[int]]:
     """Return, place by place, which of the series lie there, in order of channels."""
     places: dict[tuple[int, int], list[tuple[int, int]]] = {}

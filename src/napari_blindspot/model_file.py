@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from napari_blindspot.model import Answer, Learner
     from napari_blindspot.networks.blindspot import Hole
 
-FORMAT = 5
+FORMAT = 6
 """The newest model format this version reads.
 
-A file has the lowest that can hold its model: 5 of a masked network; 4 if its network
+A file has the lowest that can hold its model: 6 of a masked network that sees several
+channels together; 5 of one that sees one; 4 if its network
 sees its planes in units of their noise; 3 if every channel has a start of its own, or
 of a student or a teacher that answers otherwise than it was trained; 2 if channels go
 together or the noise is no plain camera's; else 1.
@@ -263,7 +264,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
 def _lowest_format(model: Model) -> int:
     """Return the lowest format that can hold the model."""
     if model.kind == "masked":
-        return 5
+        return 5 if model.settings.channels == 1 else 6
     if getattr(model.settings, "units", "scale") == "noise":
         return 4
     if model.is_student or model.answer == "mean":

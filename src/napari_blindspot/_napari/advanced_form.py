@@ -86,13 +86,15 @@ class AdvancedForm(Rows):
         without a word where the layer has one channel; so does a start that was chosen
         for a method that begins with nothing.
         """
+        is_masked = METHODS[self.method.value].network == "masked"
         if widget in (self.start, self.stop_gradient):
-            is_masked = METHODS[self.method.value].network == "masked"
             return not is_masked or shown(widget) != default(widget.name)
         joint = self.channels.value == "joint"
         if widget is self.channels:
             return self._several or joint
-        return joint if widget is self.covariance else True
+        if widget is self.covariance:
+            return joint and not (is_masked and shown(widget) == default("covariance"))
+        return True
 
     def _show_asked(self) -> None:
         for widget in self._training:

@@ -154,6 +154,8 @@ class MaskedNetworkSettings(Settings):
         Number of poolings; the stride is ``2**depth`` pixels.
     context
         Neighbour planes on either side, which are never hidden.
+    channels
+        Channels that are seen and denoised together; 1 for one at a time.
     dilation
         Distance of the taps of its convolutions.
     window
@@ -171,6 +173,7 @@ class MaskedNetworkSettings(Settings):
     width: int = Field(16, ge=1)
     depth: int = Field(5, ge=1, le=6)
     context: int = Field(2, ge=0)
+    channels: int = Field(1, ge=1)
     dilation: int = Field(1, ge=1, le=2)
     window: int = Field(15, ge=0)
     standout: bool = True
@@ -191,11 +194,6 @@ class MaskedNetworkSettings(Settings):
     def hole(self) -> tuple[int, int, int]:
         """What of a voxel is hidden where it is: nothing around it, z y x."""
         return (1, 1, 1)
-
-    @property
-    def channels(self) -> int:
-        """Channels that are seen and denoised together."""
-        return 1
 
 
 def asked_shape(
@@ -237,11 +235,6 @@ def refuse_masked(settings: TrainSettings) -> None:
         _refuse_elsewhere(settings)
         return
     _refuse_meaningless(settings)
-    if settings.channels == "joint":
-        raise ValueError(
-            f"channels='joint' cannot be used with method={METHOD!r}, which denoises "
-            f"one channel at a time; use channels='each', or method='bayesian'"
-        )
     if settings.start not in ("warm", "cold"):
         raise ValueError(
             f"start={settings.start!r} cannot be used with method={METHOD!r}, which "
@@ -282,6 +275,7 @@ def _refuse_meaningless(settings: TrainSettings) -> None:
         "unknown": settings.unknown != "estimate",
         "stop_gradient": settings.stop_gradient,
         "low_counts": settings.low_counts,
+        "covariance": settings.covariance != "full",
     }
     meaningless = [name for name, is_given in given.items() if is_given]
     if meaningless:

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_blindspot.inference.predictor import Predictor
+from napari_blindspot.inference.predictor_joint import JointPredictor
+from napari_blindspot.joint import of_channel
 from napari_blindspot.methods.masks import in_turn
 from napari_blindspot.networks.blind2grad import filled
 from napari_blindspot.networks.chance import key, uniform
@@ -39,7 +41,10 @@ _MASK, _DROP = 3, 4  # what random numbers are drawn for; training draws for oth
 
 
 class MaskedPredictor(Predictor):
-    """Answers of a masked network, in data units; as `Predictor`, no uncertainty."""
+    """Answers of a masked network, in data units; as `Predictor`, no uncertainty.
+
+    What is said of channels that are seen together is (N, C, Y, X) here.
+    """
 
     _missing = math.nan
 
@@ -54,9 +59,13 @@ class MaskedPredictor(Predictor):
         channel: int,
         holes: Sequence[Hole],
     ) -> Tensor:
-        """Return what the model says, (1, N, Y, X); it has no `holes`."""
+        """Return what the model says, (1, N, Y, X); it has no `holes`.
+
+        Of several channels (1, N, Y, X, C), as `Predictor` does.
+        """
         del holes
-        return ended(self._passed(maps, noise, channel, (0, 0, 0)))[None]
+        said = ended(self._passed(maps, noise, channel, (0, 0, 0)))
+        return (said if said.ndim == 3 else said.movedim(1, -1))[None]
 
     @property
     def _cuts_cores(self) -> bool:
@@ -73,7 +82,8 @@ class MaskedPredictor(Predictor):
     ) -> Bit:
         """Run pass by pass; as of `Predictor`."""
         del missing, core  # NaN tells what is missing; the network looks to all sides
-        said = yield from self._passed(t, noise, channel, corner)
+        maps = t.reshape(len(t), -1, *t.shape[-2:])
+        said = yield from self._passed(maps, noise, channel, corner)
         mean = said.cpu().numpy()
         return mean, np.zeros_like(mean)
 
@@ -90,7 +100,8 @@ class MaskedPredictor(Predictor):
         Returns
         -------
         Tensor
-            (N, Y, X), the result for the centre planes in network units.
+            (N, Y, X) or (N, C, Y, X), the result for the centre planes in network
+            units.
         """
         settings = self.network.settings
         planes, _ = self._input(maps, channel)
@@ -103,6 +114,7 @@ class MaskedPredictor(Predictor):
         for number in range(settings.passes):
             mask, spared, dropped = drawn.at(number)
             said = self._said(planes, 1 - mask, spared, dropped)
+            mask = mask if said.ndim == 3 else mask[:, None]
             every += said
             hidden += said * mask
             count += mask
@@ -111,9 +123,20 @@ class MaskedPredictor(Predictor):
         # Rounding leaves a voxel in a million out of all masks.
         unseen = torch.where(count > 0, hidden / count.clamp(min=1), mean)
         if settings.combine:
-            y = self.network.centre(planes)
-            return combined(filled(y), unseen, self._on_device(noise), ~y.isfinite())
+            return self._combined(planes, unseen, self._on_device(noise))
         return unseen if settings.average == "hidden" else mean
+
+    def _combined(self, planes: Tensor, unseen: Tensor, noise: Any) -> Tensor:
+        """Bring in the values of the centre planes, channel by channel."""
+        y = self.network.centre(planes)
+        missing, y = ~y.isfinite(), filled(y)
+        if y.ndim == 3:
+            return combined(y, unseen, noise, missing)
+        each = [
+            combined(y[:, c], unseen[:, c], of_channel(noise, c), missing[:, c])
+            for c in range(y.shape[1])
+        ]
+        return torch.stack(each, dim=1)
 
     def _said(self, planes: Tensor, *masked: Tensor) -> Tensor:
         # Not around a `yield`, or it would hold for whoever listens.
@@ -125,6 +148,10 @@ class MaskedPredictor(Predictor):
         return own + AROUND if more else own
 
 
+class JointMaskedPredictor(MaskedPredictor, JointPredictor):
+    """Answers of a masked network for all channels of a plane, as `JointPredictor`."""
+
+
 class Drawn:
     """What every pass hides, and what it drops.
 
@@ -133,7 +160,7 @@ class Drawn:
     network
         Says how often and what may be dropped.
     whole
-        (N, Y, X), what it says of planes of which nothing is hidden.
+        (N, Y, X) or (N, C, Y, X), what it says of planes of which nothing is hidden.
     corner
         Where they lie in their series (plane, row, column).
     """
@@ -147,7 +174,7 @@ class Drawn:
         self.index = corner[0] + torch.arange(len(whole), device=self.device)
         self.rows, self.columns = (
             start + torch.arange(size, device=self.device)
-            for start, size in zip(corner[1:], whole.shape[1:], strict=True)
+            for start, size in zip(corner[1:], whole.shape[-2:], strict=True)
         )
         self.turns = math.ceil(1 / self.settings.mask_rate)
         self.chance = whole  # until the first pass

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 
 from napari_blindspot.inference.predictor import Predictor
-from napari_blindspot.inference.predictor_blind2grad import MaskedPredictor
+from napari_blindspot.inference.predictor_blind2grad import (
+    JointMaskedPredictor,
+    MaskedPredictor,
+)
 from napari_blindspot.inference.predictor_joint import JointPredictor
 from napari_blindspot.networks.precision import half_where_it_pays
 
@@ -76,6 +79,6 @@ def make_predictor(
 _PREDICTORS: dict[Kind, tuple[type[Predictor], type[Predictor]]] = {
     "teacher": (Predictor, JointPredictor),
     "student": (StudentPredictor, JointStudentPredictor),
-    "masked": (MaskedPredictor, MaskedPredictor),  # it never sees channels together
+    "masked": (MaskedPredictor, JointMaskedPredictor),
 }
 """Of each kind of network, for one channel at a time and for several together."""

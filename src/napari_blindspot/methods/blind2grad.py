@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from napari_blindspot.config.blind2grad import omega_of
+from napari_blindspot.joint import of_channel
 from napari_blindspot.methods.criterion import Criterion
 from napari_blindspot.methods.masks import at_random, detail_of, dual, on_a_grid
-from napari_blindspot.networks.blind2grad import filled, forward_differences
+from napari_blindspot.networks.blind2grad import by_channel, forward_differences
 from napari_blindspot.networks.chance import key, uniform
 from napari_blindspot.networks.precision import half_where_it_pays
 
@@ -128,14 +129,16 @@ class MaskedObjective(Criterion):
         """
         del kind, hole
         y, live = self.network.centre(planes), self.settings.gradient_flow == "live"
+        first = by_channel(y)[:, 0]  # masks are the same for all channels
         with half_where_it_pays(planes.device), torch.set_grad_enabled(live):
             whole = self._answers(planes)
         estimate = whole[0].detach()
         y = torch.where(y.isfinite(), y, estimate)  # no detail, and never a target
         hidden = self._hidden(y, estimate, noise)
         seen, spared = (~hidden).to(y.dtype), self.network.spared(estimate)
+        dropped = self._chance(_DROP, halved(first))
         with half_where_it_pays(planes.device):
-            said = self._answers(planes, seen, spared, self._chance(_DROP, halved(y)))
+            said = self._answers(planes, seen, spared, dropped)
         gradients = self._gradients(whole, said)
         omega, form = omega_of(self.settings), self.settings.loss_form
         if self.settings.gradient_at == "hidden":
@@ -143,9 +146,10 @@ class MaskedObjective(Criterion):
                 said[0] - y, gradients, omega, self.settings.gamma, form
             )
             return _mean(loss, hidden * target)
-        only = (said[0] - y) * hidden
+        only = (said[0] - y) * _of_all(hidden, y)
         loss = gradient_loss(only, gradients, omega, self.settings.gamma, form)
-        return (loss * target).sum() / (hidden * target).sum().clamp(min=1)
+        counts = _of_all(hidden * target, y).sum().clamp(min=1)
+        return (loss * _of_all(target, y)).sum() / counts
 
     def score(
         self, planes: Tensor, target: Tensor, noise: Any, kind: Tensor | None = None
@@ -155,11 +159,13 @@ class MaskedObjective(Criterion):
         The masks are always the same, so scores can be compared.
         """
         del noise, kind
-        y = filled(self.network.centre(planes))
+        y = self.network.centre(planes)
+        y = torch.where(y.isfinite(), y, 0.0)  # never a target
         keys = key(
             self.seed, _SCORE, torch.arange(len(y), device=y.device), device=y.device
         )
-        hidden = at_random(_spread(keys, y), self.settings.mask_rate)
+        chance = _spread(keys, by_channel(y)[:, 0])
+        hidden = at_random(chance, self.settings.mask_rate)
         with half_where_it_pays(planes.device):
             said = self.network(planes, (~hidden).to(y.dtype))
         return _mean((said - y) ** 2, hidden * target).clamp(min=_LEAST_ERROR).log()
@@ -175,18 +181,23 @@ class MaskedObjective(Criterion):
         """
         said = [self.network(planes, *masked)]
         if self.z_weight is not None:
-            beside = torch.cat([planes[:, 1:], planes[:, -1:]], dim=1)
+            one = self.network.settings.channels  # maps of a plane
+            beside = torch.cat([planes[:, one:], planes[:, -one:]], dim=1)
             with torch.no_grad():
                 next_ = self.network(beside, *masked)
-            said.append(torch.where(self._is_mirrored(planes), said[0], next_))
+            mirrored = _of_all(self._is_mirrored(planes), next_)
+            said.append(torch.where(mirrored, said[0], next_))
         return said
 
     def _is_mirrored(self, planes: Tensor) -> Tensor:
         """Return which crops have the same plane on either side, (N, 1, 1) bool."""
-        context = self.network.settings.context
-        before, after = planes[:, context - 1], planes[:, context + 1]
+        settings = self.network.settings
+        before, _, after = (
+            planes[:, index * settings.channels : (index + 1) * settings.channels]
+            for index in range(settings.context - 1, settings.context + 2)
+        )
         same = (before == after) | ~before.isfinite()
-        return same.flatten(1).all(dim=1)[:, None, None]
+        return torch.as_tensor(same.flatten(1).all(dim=1)[:, None, None])
 
     def _gradients(self, whole: list[Tensor], said: list[Tensor]) -> list[Tensor]:
         """Return dg, direction by direction."""
@@ -198,13 +209,25 @@ class MaskedObjective(Criterion):
 
     def _hidden(self, y: Tensor, estimate: Tensor, noise: Any) -> Tensor:
         """Return which voxels this step hides, (N, Y, X) bool."""
-        settings, chance = self.settings, self._chance(_MASK, y)
+        settings = self.settings
+        chance = self._chance(_MASK, by_channel(y)[:, 0])
         if settings.mask == "uniform":
             return on_a_grid(chance, settings.mask_rate)
         if settings.mask == "bernoulli" or self._spent < FIRST_ROUND:
             return at_random(chance, settings.mask_rate)
-        detail = detail_of(y, estimate, noise, settings.eps_g, settings.detail_by)
+        detail = self._detail(y, estimate, noise)
         return dual(chance, settings.mask_rate, detail, settings.detail_share)
+
+    def _detail(self, y: Tensor, estimate: Tensor, noise: Any) -> Tensor:
+        """Return where there is detail, in one of the channels or more."""
+        eps, by = self.settings.eps_g, self.settings.detail_by
+        if y.ndim == 3:
+            return detail_of(y, estimate, noise, eps, by)
+        found = [
+            detail_of(y[:, c], estimate[:, c], of_channel(noise, c), eps, by)
+            for c in range(y.shape[1])
+        ]
+        return torch.stack(found).any(dim=0)
 
     def _chance(self, purpose: int, like: Tensor) -> Tensor:
         """Return random numbers of this step, in the shape of `like`."""
@@ -239,6 +262,13 @@ def _spread(keys: Tensor, like: Tensor) -> Tensor:
     return uniform(keys, rows, columns)
 
 
+def _of_all(mask: Tensor, like: Tensor) -> Tensor:
+    """Return a mask (N, Y, X) for all channels, in the shape of `like`."""
+    whole = mask if like.ndim == mask.ndim else mask[:, None]
+    return whole.expand_as(like)
+
+
 def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    weight = _of_all(weight, values)
     mean: Tensor = (values * weight).sum() / weight.sum().clamp(min=1)
     return mean

@@ -44,6 +44,11 @@ def filled(values: Tensor) -> Tensor:
     return torch.where(values.isfinite(), values, 0.0)
 
 
+def by_channel(planes: Tensor) -> Tensor:
+    """Return planes (N, Y, X) or (N, C, Y, X) with an axis of the channels."""
+    return planes[:, None] if planes.ndim == 3 else planes
+
+
 class MaskedConvolution(nn.Module):
     """3×3 convolution over the pixels that are there (Liu et al. 2018).
 
@@ -53,27 +58,30 @@ class MaskedConvolution(nn.Module):
     Parameters
     ----------
     width
-        Channels of the answer; the input has one.
+        Channels of the answer.
     dilation
         Distance of the taps in pixels.
+    channels
+        Of the input.
     """
 
-    def __init__(self, width: int, dilation: int = 1) -> None:
+    def __init__(self, width: int, dilation: int = 1, channels: int = 1) -> None:
         super().__init__()
-        self.dilation = dilation
+        self.dilation, self.channels = dilation, channels
         self.convolution = nn.Conv2d(
-            1, width, 3, padding=dilation, dilation=dilation, bias=False
+            channels, width, 3, padding=dilation, dilation=dilation, bias=False
         )
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, plane: Tensor, seen: Tensor) -> Tensor:
-        """Map (N, 1, Y, X) and which pixels are there, 1 or 0, to (N, width, Y, X)."""
-        ones = torch.ones(1, 1, 3, 3, dtype=seen.dtype, device=seen.device)
+        """Map (N, C, Y, X) and which pixels are there, 1 or 0, to (N, width, Y, X)."""
+        shape = (1, self.channels, 3, 3)
+        ones = torch.ones(shape, dtype=seen.dtype, device=seen.device)
         with full_precision(seen):
             count = functional.conv2d(
                 seen, ones, padding=self.dilation, dilation=self.dilation
             )
-        share = torch.where(count > 0, 9 / count.clamp(min=1), 0)
+        share = torch.where(count > 0, 9 * self.channels / count.clamp(min=1), 0)
         said: Tensor = self.convolution(plane * seen) * share
         return said + self.bias[:, None, None]
 
@@ -189,15 +197,16 @@ class Blind2GradNetwork(nn.Module):
         super().__init__()
         self.settings = settings
         width, depth, dilation = settings.width, settings.depth, settings.dilation
+        channels = settings.channels
 
         def conv(in_channels: int, out_channels: int) -> nn.Module:
             return nn.Conv2d(
                 in_channels, out_channels, 3, padding=dilation, dilation=dilation
             )
 
-        self.first = MaskedConvolution(width, dilation)
+        self.first = MaskedConvolution(width, dilation, channels)
         self.around = (
-            nn.Conv2d(2 * settings.context, width, 3, padding=1, bias=False)
+            nn.Conv2d(2 * settings.context * channels, width, 3, padding=1, bias=False)
             if settings.context
             else None
         )
@@ -211,7 +220,7 @@ class Blind2GradNetwork(nn.Module):
             out = 2 * width if level else width
             self.decoder.append(stage([below + width, out, out], conv))
             below = out
-        self.last = nn.Conv2d(below, 1, 1)
+        self.last = nn.Conv2d(below, channels, 1)
         initialise(self)
 
     @property
@@ -220,8 +229,8 @@ class Blind2GradNetwork(nn.Module):
         return self.settings.stride
 
     def centre(self, planes: Tensor) -> Tensor:
-        """Return the centre plane out of the input, (N, Y, X)."""
-        return planes[:, self.settings.context]
+        """Return the centre plane out of the input, (N, Y, X) or (N, C, Y, X)."""
+        return self._alone(planes[:, self._own])
 
     def halo(self) -> int:
         """Return how many pixels around a tile its answer depends on."""
@@ -246,12 +255,13 @@ class Blind2GradNetwork(nn.Module):
         Parameters
         ----------
         planes
-            (N, 2·context + 1, Y, X) in network units, the centre plane in the middle;
-            NaN where a pixel has no value: in the centre plane it is not there, in
-            the others it is 0, the dark end of the scale.
+            (N, maps, Y, X) in network units: 2·context + 1 planes, the centre one in
+            the middle, each of as many channels as are seen together. NaN where a
+            pixel has no value: in the centre plane it is not there, in the others it
+            is 0, the dark end of the scale.
         seen
-            (N, Y, X), 1 where the centre plane is shown and 0 where it is hidden;
-            default: all of it is shown.
+            (N, Y, X), 1 where the centre plane is shown and 0 where it is hidden, in
+            all channels; default: all of it is shown.
         spared
             What T-standout spares, from `spared`; default: nothing is dropped.
         chance
@@ -260,7 +270,7 @@ class Blind2GradNetwork(nn.Module):
         Returns
         -------
         Tensor
-            (N, Y, X) float32, network units.
+            (N, Y, X) float32, network units; of several channels (N, C, Y, X).
         """
         height, width = planes.shape[-2:]
         hidden = self._first(planes, seen)
@@ -277,18 +287,29 @@ class Blind2GradNetwork(nn.Module):
         with full_precision(hidden):
             weight = self.last.weight
             said = functional.conv2d(hidden.to(weight.dtype), weight, self.last.bias)
-        return said[:, 0, :height, :width]
+        return self._alone(said[..., :height, :width])
+
+    @property
+    def _own(self) -> slice:
+        """Which maps of the input are the centre plane."""
+        channels = self.settings.channels
+        first = self.settings.context * channels
+        return slice(first, first + channels)
+
+    def _alone(self, planes: Tensor) -> Tensor:
+        """Return planes without the axis of the channels, where there is one alone."""
+        return planes[:, 0] if self.settings.channels == 1 else planes
 
     def _first(self, planes: Tensor, seen: Tensor | None) -> Tensor:
-        context = self.settings.context
-        there = planes[:, context : context + 1].isfinite().to(planes)
+        own = self._own
+        there = planes[:, own].isfinite().to(planes)
         if seen is not None:
             there = there * seen[:, None].to(there)
         planes = filled(planes)
-        centre = planes[:, context : context + 1]
+        centre = planes[:, own]
         hidden = self.first(pad_high(centre, self.stride), pad_high(there, self.stride))
         if self.around is not None:
-            others = torch.cat([planes[:, :context], planes[:, context + 1 :]], dim=1)
+            others = torch.cat([planes[:, : own.start], planes[:, own.stop :]], dim=1)
             hidden = hidden + self.around(pad_high(others, self.stride))
         return functional.leaky_relu(hidden, LEAK)
 
@@ -298,11 +319,14 @@ class Blind2GradNetwork(nn.Module):
         Parameters
         ----------
         estimate
-            (N, Y, X) of the clean plane, in network units.
+            (N, Y, X) of the clean plane, in network units; of several channels
+            (N, C, Y, X), and an edge in one of them is one of all.
         """
+        channels = by_channel(estimate)
         # As if it went on as it is: the end of the plane is no edge.
-        padded = pad_high(estimate[:, None], self.stride, "replicate")[:, 0]
-        return is_edge(padded, self.settings.eps_s)
+        padded = pad_high(channels, self.stride, "replicate")
+        edges = is_edge(padded.flatten(0, 1), self.settings.eps_s)
+        return edges.view(*channels.shape[:2], *edges.shape[1:]).any(dim=1)
 
     def _halfway(
         self, maps: Tensor, spared: Tensor | None, chance: Tensor | None

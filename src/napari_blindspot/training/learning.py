@@ -71,11 +71,11 @@ def learn(
     training, which goes on from there if it was stopped.
     """
     method = get_method(settings.method)
+    _refuse_channels(stacks, settings)
     if method.network == "masked":
         args = (stacks, settings, camera, cancel, watch, measured, keep)
         return (yield from learn_masked(*args))
     check_start(settings.start)
-    _refuse_channels(stacks, settings)
     prepared = yield from prepare(stacks, settings, camera, measured)
     fitted = yield from fit(prepared, settings, method, cancel)
     with cpu_threads(settings, prepared.device) as threads:

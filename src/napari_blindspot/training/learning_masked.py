@@ -21,7 +21,7 @@ from napari_blindspot.training.keeping import Keeping, asked_by
 from napari_blindspot.training.masked import train_masked
 from napari_blindspot.training.preparing import context_for, prepare
 from napari_blindspot.training.recipes import choose_masked_recipe
-from napari_blindspot.training.sampling import CropSampler
+from napari_blindspot.training.sampling_joint import make_sampler
 from napari_blindspot.training.watching import Watching, model_maker
 
 if TYPE_CHECKING:
@@ -68,14 +68,17 @@ def learn_masked(
     )
     z_weight, unknown = _z_weight(stacks, settings, recipe, prepared.axis)
     asked = "start" in settings.model_fields_set and settings.start == "warm"
-    for told in filter(None, (note, unknown, _STARTS_COLD if asked else "")):
+    together = ""
+    if (channels := recipe.network.channels) > 1:
+        together = f"{channels} channels are denoised together"
+    cold = _STARTS_COLD if asked else ""
+    for told in filter(None, (note, together, unknown, cold)):
         yield Progress("noise", 1, 1, "steps", told)
     model_of = model_maker(prepared.channels, prepared.axis, method, None)
     with cpu_threads(settings, prepared.device) as threads:
         shape = recipe.network
-        sampler = CropSampler(
-            sources, shape.context, recipe, shape.stride, settings.seed, missing=np.nan
-        )
+        sampler = make_sampler(sources, recipe, shape.stride, settings.seed)
+        sampler.missing = np.nan  # the network knows what is there
         torch.manual_seed(settings.seed)
         network = Blind2GradNetwork(shape)
         trained = yield from train_masked(
@@ -104,7 +107,7 @@ def learn_masked(
 def fit_masked_recipe(
     recipe: MaskedRecipe, series: Sequence[PlaneSeries], settings: TrainSettings
 ) -> tuple[MaskedRecipe, str]:
-    """Give the network no more poolings and neighbours than the planes allow.
+    """Give the network channels, and no more poolings than the planes allow.
 
     Parameters
     ----------
@@ -113,7 +116,7 @@ def fit_masked_recipe(
     series
         All that is trained on.
     settings
-        May want no neighbours.
+        May want no neighbours, or channels together.
 
     Returns
     -------
@@ -125,7 +128,8 @@ def fit_masked_recipe(
     while depth > 1 and 2 ** (depth + 1) > side:  # two pixels at the bottom
         depth -= 1
     context, note = context_for(series, settings, recipe.network.context)
-    changes = {"depth": depth, "context": context}
+    channels = series[0].stack.sizes["C"] if settings.channels == "joint" else 1
+    changes = {"depth": depth, "context": context, "channels": channels}
     network = recipe.network.model_copy(update=changes)
     return recipe.model_copy(update={"network": network}), note
 

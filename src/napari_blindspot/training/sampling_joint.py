@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_blindspot.config import Recipe
+    from napari_blindspot.config.recipes import MaskedRecipe, Plan
     from napari_blindspot.noise.covariance import JointAffine
     from napari_blindspot.noise.likelihood import Likelihood
     from napari_blindspot.training.sampling import Place, Source
@@ -65,7 +66,7 @@ class JointSampler(CropSampler):
         self,
         places: Sequence[Sequence[Source]],
         context: int,
-        recipe: Recipe,
+        recipe: Plan,
         stride: int,
         seed: int,
     ) -> None:
@@ -123,7 +124,7 @@ class JointSampler(CropSampler):
 
 
 def make_sampler(
-    sources: Sequence[Source], recipe: Recipe, stride: int, seed: int
+    sources: Sequence[Source], recipe: Recipe | MaskedRecipe, stride: int, seed: int
 ) -> CropSampler:
     """Return the sampler that feeds a network of one channel or of several together."""
     context = recipe.network.context
