@@ -183,3 +183,12 @@ def test_the_network_that_trains_with_them_is_shown(
     (result,) = results
     assert result.model.settings.passes == 2
     assert result.model.provenance["blind2grad"]["omega"] == 0.3
+
+
+def test_channels_can_go_together_without_a_covariance(form: DenoiseForm) -> None:
+    form.advanced.offer_channels(True)
+    form.set_options(channels="joint")
+    assert form.settings().channels == "joint"
+    assert not form.advanced.is_asked(form.advanced.covariance)
+    form.set_options(method="bayesian")
+    assert form.advanced.is_asked(form.advanced.covariance)
