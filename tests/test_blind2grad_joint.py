@@ -23,6 +23,7 @@ from napari_blindspot.methods.blind2grad import (
     gradients_of,
 )
 from napari_blindspot.methods.masks import detail_of
+from napari_blindspot.methods_text import result_methods
 from napari_blindspot.model_file import read_header
 from napari_blindspot.networks.blind2grad import Blind2GradNetwork
 from napari_blindspot.networks.chance import key, uniform
@@ -213,6 +214,9 @@ def test_both_channels_come_out_on_their_own_scales(
     told = " ".join(event.message for event in events)
     assert "2 channels are denoised together" in told
     assert result.model.settings.channels == 2
+    methods = result_methods(result.provenance)
+    assert "with all 2 channels together" in methods
+    assert "covariance" not in methods
     losses = [e.metrics["loss"] for e in events if "loss" in e.metrics]
     assert np.mean(losses[-20:]) < np.mean(losses[:20])
 

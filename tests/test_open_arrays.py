@@ -314,5 +314,9 @@ def test_masked_voxels_have_no_value(dtype: type) -> None:
     read = np.asarray(stack.data).squeeze()
     np.testing.assert_array_equal(np.isnan(read), values > 150)
     np.testing.assert_array_equal(read[values <= 150], values[values <= 150])
+    lazy = da.from_array(np.ma.masked_greater(values, 150), chunks=(8, 20))
+    np.testing.assert_array_equal(
+        np.asarray(open_stack(lazy, axes="YX").data).squeeze(), read
+    )
     whole = open_stack(np.ma.masked_array(values), axes="YX")
     assert whole.dtype == dtype

@@ -29,8 +29,10 @@ from napari_blindspot.methods_text import model_methods, result_methods
 from napari_blindspot.model_file import read_header
 from napari_blindspot.sample import Phantom, nuclei_phantom
 from napari_blindspot.training import warm
+from napari_blindspot.training.adjusting import Adjusted
 from napari_blindspot.training.at_once import student_at_once
 from napari_blindspot.training.recipes import choose_recipe, warm_recipe
+from napari_blindspot.training.refinement import Refinement
 from napari_blindspot.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -266,6 +268,39 @@ def test_a_start_that_does_not_fit_at_once_is_kept_if_it_soon_does(
     assert ("pretrained" in result_methods(result.provenance)) is used
     held_out = result.model.provenance["training"]["held_out_score"]
     assert held_out <= facts["filter"]
+
+
+def test_weights_that_failed_their_trial_are_not_the_result(
+    stack: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where scores from before cannot be compared, after the noise changed."""
+    louder(monkeypatch, 3)
+    looks: list[object] = []
+
+    def look(self: Refinement, network: object) -> Adjusted:
+        looks.append(network)
+        return Adjusted("The noise is another one.")
+
+    monkeypatch.setattr(Refinement, "__call__", look)
+    told: list[str] = []
+    result = denoised(stack, told, steps=26)
+    assert looks
+    facts = start_of(result)
+    assert facts["used"] is False
+    assert "on_trial" not in facts
+    held_out = result.model.provenance["training"]["held_out_score"]
+    assert held_out <= facts["trial"]["filter"]
+
+
+def test_a_training_that_ends_with_the_trial_starts_nothing(
+    stack: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    louder(monkeypatch, 3)
+    told: list[str] = []
+    result = denoised(stack, told, steps=10)
+    assert start_of(result)["trial"]["steps"] == 10
+    (sentence,) = [one for one in told if one.startswith("After 10 steps")]
+    assert sentence.endswith("so the best linear filter alone answers")
 
 
 def test_a_trial_that_was_stopped_goes_on_to_the_same_weights(

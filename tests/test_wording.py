@@ -11,6 +11,7 @@ import napari_blindspot as nb
 from napari_blindspot._napari.wording import in_panel
 from napari_blindspot.errors import OutputExistsError
 from napari_blindspot.io.outputs import check_output
+from napari_blindspot.training.checkpoint import BEGIN_ANEW
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,13 @@ def test_an_output_is_replaced_by_a_box(tmp_path: Path) -> None:
     assert "--overwrite" in str(caught.value)
     told = in_panel(str(caught.value))
     assert told.endswith('with "Replace an existing output file" under Output.')
+
+
+def test_a_training_that_is_kept_is_begun_anew_by_a_box() -> None:
+    told = in_panel(f"{BEGIN_ANEW}.")
+    assert "--" not in told
+    assert "=True" not in told
+    assert told.count("under Output") == 1
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,8 @@ def fit_normalization(sample: NDArray[Any], channel: str = "") -> Normalization:
     if largest > _LARGEST:
         raise InputError(
             f"{where} holds values of {largest:.3g}, but results are float32, which "
-            f"ends at 3.4e+38; divide the stack by a constant first."
+            f"ends at 3.4e+38; set them to NaN where they mark missing voxels, or "
+            f"divide the stack by a constant."
         )
     low, high = np.percentile(finite.astype(np.float64), [LOW_PERCENT, HIGH_PERCENT])
     if high <= low:

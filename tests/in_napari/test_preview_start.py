@@ -200,6 +200,17 @@ def test_the_model_of_one_layer_does_not_answer_for_another(
     wait_for_note(qtbot, panel, "By the trained network.")
 
 
+def test_what_is_chosen_for_the_next_run_does_not_refuse_the_model_of_the_last(
+    cells: tuple[Viewer, DenoisePanel], qtbot: QtBot
+) -> None:
+    _, panel = cells
+    teacher = random_teacher(depth=1)
+    panel.preview.use(panel.layer.value, Models(teacher))
+    panel.set_options(method="blind2grad", passes=4)
+    panel.preview_box.value = True
+    wait_for_note(qtbot, panel, "By the trained network.")
+
+
 def test_a_student_that_has_the_last_word_promises_no_other(
     cells: tuple[Viewer, DenoisePanel], found: Found, qtbot: QtBot
 ) -> None:

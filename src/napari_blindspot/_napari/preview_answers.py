@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_blindspot._napari.wording import in_panel
 from napari_blindspot.config import OutputSettings, PredictSettings
+from napari_blindspot.config.blind2grad import AnswerSettings
 from napari_blindspot.errors import BlindspotError, Cancelled
 from napari_blindspot.progress import CancelToken, run
 
@@ -45,6 +46,8 @@ BY: dict[By, str] = {
 
 DECIDING = frozenset(PredictSettings.model_fields) - set(OutputSettings.model_fields)
 """Settings that decide about what is shown."""
+
+UNASKED = dict.fromkeys(AnswerSettings.model_fields)
 
 LOOK_S = 0.3
 """Time after which a look at the network in training begins no further piece."""
@@ -275,7 +278,10 @@ class Answers:
 
         turned = model
         if not model.is_student:
-            turned = run(as_asked(model, stack, settings))
+            asked = settings
+            if model.kind != "masked":  # it was chosen for the next run
+                asked = settings.model_copy(update=UNASKED)
+            turned = run(as_asked(model, stack, asked))
         made = self.previewer(question, turned)
         self._made = [((model, settings, stack), made), *self._made[: _KEPT - 1]]
         return made

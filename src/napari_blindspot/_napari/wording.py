@@ -27,6 +27,12 @@ _IN_PANEL = (
         r"(?:pass|name the axes with|name its axes with) axes=",
         "type its Axes under Advanced",
     ),
+    (r"\(--device cpu\)", "(Device cpu under Advanced)"),
+    (r"use a smaller --region", "use a smaller region"),
+    (
+        r"use noise_per_plane \(--noise-per-plane\)",
+        'tick "Noise differs per plane" under Noise',
+    ),
     (
         r"set layer\.units or pass voxel_size=",
         "set layer.units of it, e.g. in the console",

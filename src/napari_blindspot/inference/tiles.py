@@ -208,14 +208,15 @@ def _predict_whole(
         range(tile.planes.core_start, tile.planes.core_stop), tile.y.read, tile.x.read
     )
     corner = (tile.planes.core_start, tile.y.read_start, tile.x.read_start)
+    share = 0.0
     for found in predictor.batches(planes, groups, series.channel, noise, corner, core):
         cancel.raise_if_cancelled()
         if isinstance(found, float):
-            share = found
+            share = max(share, found)  # a batch that did not fit begins anew
         else:
             mean[found.part] = found.mean[(..., *core)]
             std[found.part] = found.std[(..., *core)]
-            share = found.part.stop / len(groups)
+            share = max(share, found.part.stop / len(groups))
         yield Progress("predict", done + share, total, "blocks")
     return mean, std
 

@@ -33,8 +33,7 @@ def find_in_array(array: Any) -> Found:
 
     Voxels that are masked have no value: NaN, as floats.
     """
-    if isinstance(array, np.ma.MaskedArray):
-        array = _without_masked(array)
+    array = _unmasked(array)
     names = getattr(array, "dims", None)
     axes = ""
     if isinstance(names, tuple) and all(isinstance(name, str) for name in names):
@@ -56,8 +55,7 @@ def find_in_layer(layer: Any) -> Found:
             f"napari (Layers menu, Split RGB) and choose one of the new layers."
         )
     pixels = layer.data[0] if layer.multiscale else layer.data
-    if isinstance(pixels, np.ma.MaskedArray):
-        pixels = _without_masked(pixels)
+    pixels = _unmasked(pixels)
     units = tuple(str(unit) for unit in getattr(layer, "units", None) or ())
     ndim = len(pixels.shape)
     units = units if len(units) == ndim else ("pixel",) * ndim
@@ -79,6 +77,19 @@ def find_in_layer(layer: Any) -> Found:
         name=str(layer.name),
         path=Path(path) if path else None,
         notes=_unit_notes(layer, spacing),
+    )
+
+
+def _unmasked(array: Any) -> Any:
+    """Return an array with NaN where voxels are masked, also one of dask."""
+    if isinstance(array, np.ma.MaskedArray):
+        return _without_masked(array)
+    if not isinstance(getattr(array, "_meta", None), np.ma.MaskedArray):
+        return array
+    dtype = np.result_type(array.dtype, np.float32)
+    empty = np.empty((0,) * array.ndim, dtype)
+    return array.map_blocks(
+        lambda block: np.asarray(_without_masked(block), dtype), meta=empty
     )
 
 

@@ -116,10 +116,9 @@ def _network(facts: Facts) -> Iterator[str]:
             else "without neighbouring planes"
         )
     if isinstance(count := network.get("channels"), int) and count > 1:
-        sees.append(
-            f"with all {count} channels together and a "
-            f"{network.get('covariance', 'full')} covariance between them"
-        )
+        covariance = text(network, "covariance")
+        between = f" and a {covariance} covariance between them" if covariance else ""
+        sees.append(f"with all {count} channels together{between}")
     if sees:
         yield f"It saw each plane {', '.join(sees)}."
 

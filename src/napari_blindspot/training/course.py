@@ -171,8 +171,13 @@ class Course:
 
     def end_trial(self) -> str:
         """Keep start weights that have come to fit, or begin cold; say which."""
-        self.start = judge_trial(self.trainer, self.held_out, self.start, self.seed)
-        return trial_words(self.start)
+        self.start, alone = judge_trial(
+            self.trainer, self.held_out, self.start, self.seed
+        )
+        if not self.start["used"]:  # nothing of the weights is to be the result
+            self.best = Best(history=self.best.history)
+            self.best.update(self.step, self.start["trial"]["filter"], alone)
+        return trial_words(self.start, is_over=self.spent >= 1)
 
     def _choose_recipe(self) -> None:
         """Go by the recipe that belongs to the start, from now on."""

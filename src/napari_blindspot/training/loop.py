@@ -54,7 +54,7 @@ class Trained:
     start
         Held-out scores before the first step: of the blind ``"filter"`` alone and of
         the ``"weights"`` that training was to start from; whether they were
-        ``"used"``; and where they did not fit at once, how their ``"trial"`` ended.
+        ``"used"``; and how their ``"trial"`` ended, if they had one.
     """
 
     network: BlindSpotNetwork

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from napari_blindspot.config import Recipe
     from napari_blindspot.config.recipes import Plan
+    from napari_blindspot.methods.criterion import Criterion
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
     from napari_blindspot.progress import CancelToken
     from napari_blindspot.training.sampling import Batch, CropSampler
@@ -119,7 +120,7 @@ def trial_is_over(
 
 def judge_trial(
     trainer: Trainer, held_out: Batch, start: Mapping[str, Any], seed: int
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Criterion]:
     """Keep weights that have become better than the filter; forget others.
 
     Parameters
@@ -135,8 +136,8 @@ def judge_trial(
 
     Returns
     -------
-    dict
-        The same, with the scores of the ``"trial"``.
+    dict, Criterion
+        The same, with the scores of the ``"trial"``; and the filter alone.
     """
     network, steps = trainer.objective.network, trainer.steps
     alone = copy.deepcopy(trainer.average)
@@ -149,8 +150,10 @@ def judge_trial(
             network.forget()
             network.wake()
             trainer.restart()
-    trial = {"steps": steps, "filter": filter_score, "weights": score}
-    return {**start, "used": used, "on_trial": False, "trial": trial}
+    facts = {**start, "used": used}
+    del facts["on_trial"]
+    facts["trial"] = {"steps": steps, "filter": filter_score, "weights": score}
+    return facts, alone
 
 
 def unfit_words(start: Mapping[str, Any], planned: Plan, recipe: Plan) -> str:
@@ -178,14 +181,24 @@ def unfit_words(start: Mapping[str, Any], planned: Plan, recipe: Plan) -> str:
     )
 
 
-def trial_words(start: Mapping[str, Any]) -> str:
-    """Say how a trial of start weights ended, as `judge_trial` returns it."""
+def trial_words(start: Mapping[str, Any], *, is_over: bool) -> str:
+    """Say how a trial of start weights ended.
+
+    Parameters
+    ----------
+    start
+        As `judge_trial` returns it.
+    is_over
+        Whether the training ends with it.
+    """
     trial = start["trial"]
     scores = f"{trial['weights']:.4f} against {trial['filter']:.4f}"
     after = f"After {trial['steps']} steps the start weights are"
     if start["used"]:
-        return f"{after} better than the filter ({scores}): they are trained further"
-    return f"{after} no better than the filter ({scores}), so training starts cold"
+        so = "" if is_over else ": they are trained further"
+        return f"{after} better than the filter ({scores}){so}"
+    so = "the best linear filter alone answers" if is_over else "training starts cold"
+    return f"{after} no better than the filter ({scores}), so {so}"
 
 
 def fit_starts(
