@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 
 from napari_blindspot.config.students import StudentSettings
+from napari_blindspot.inference.predictor import Answered
 from napari_blindspot.inference.predictor_student import StudentPredictor
 from napari_blindspot.model import Model
 from napari_blindspot.networks.student import StudentNetwork
@@ -104,7 +105,7 @@ class Copying(StudentPredictor):
         planes: NDArray[Any],
         groups: Sequence[Sequence[int]],
         *_: Any,
-    ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
+    ) -> Iterator[Answered]:
         """Return the planes to denoise as they are; as `Predictor.batches`."""
         centres = np.asarray(groups)[:, self.context]
         step = max(1, self.batch_pixels // (planes.shape[-2] * planes.shape[-1]))
@@ -112,7 +113,7 @@ class Copying(StudentPredictor):
         for start in range(0, len(centres), step):
             part = slice(start, min(start + step, len(centres)))
             mean = planes[centres[part]].astype(np.float32)
-            yield part, mean, np.zeros_like(mean)
+            yield Answered(part, mean, np.zeros_like(mean))
 
 
 def use_copies(per_block: float = 0.0, per_voxel: float = 0.0) -> None:

@@ -77,9 +77,9 @@ def test_nuclei_are_dense_and_structured(large: Phantom) -> None:
 
 
 def test_the_default_volume_is_made_in_seconds() -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # whatever else the machine does
     nuclei_phantom()
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
 
 
 @pytest.mark.parametrize(

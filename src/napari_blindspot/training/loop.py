@@ -159,6 +159,7 @@ def follow(
         yield _told(course, f"Training {how} after step {course.step}")
     else:
         if course.preparing:
+            cancel.raise_if_cancelled()
             yield _told(course, course.preparing)
         if told := course.begin(cancel):
             yield _told(course, told)
