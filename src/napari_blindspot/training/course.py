@@ -172,7 +172,7 @@ class Course:
     def end_trial(self) -> str:
         """Keep start weights that have come to fit, or begin cold; say which."""
         self.start, alone = judge_trial(
-            self.trainer, self.held_out, self.start, self.seed
+            self.trainer, self.held_out, self.start, self.best.score, self.seed
         )
         if not self.start["used"]:  # nothing of the weights is to be the result
             self.best = Best(history=self.best.history)

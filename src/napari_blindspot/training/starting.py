@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _START_VOXELS = 6 * 10**5
 _START_BATCH = 24
 _HOPELESS = 1.0  # nats per voxel behind the filter: no short training makes that up
+_LEAST_LEAD = 1e-5  # nats; the filter itself may be the best so far
 _TRIAL_STEPS = 25  # at least; the average of the weights is young before
 
 
@@ -119,9 +120,13 @@ def trial_is_over(
 
 
 def judge_trial(
-    trainer: Trainer, held_out: Batch, start: Mapping[str, Any], seed: int
+    trainer: Trainer,
+    held_out: Batch,
+    start: Mapping[str, Any],
+    best: float,
+    seed: int,
 ) -> tuple[dict[str, Any], Criterion]:
-    """Keep weights that have become better than the filter; forget others.
+    """Keep weights that are better than the filter, or once were; forget others.
 
     Parameters
     ----------
@@ -131,6 +136,8 @@ def judge_trial(
         Crops whose held-out voxels decide.
     start
         As `take_weights` returned it.
+    best
+        Best score so far, under the noise of now.
     seed
         Of new weights; they do not depend on whether training was interrupted.
 
@@ -145,8 +152,9 @@ def judge_trial(
         torch.manual_seed(seed)
         alone.network.forget()
         # The noise may have been measured anew, so the first score may not count.
-        filter_score, score = trainer.score(held_out, alone), trainer.score(held_out)
-        if not (used := score < filter_score):
+        filter_score = trainer.score(held_out, alone)
+        score = min(trainer.score(held_out), best)
+        if not (used := score < filter_score - _LEAST_LEAD):
             network.forget()
             network.wake()
             trainer.restart()
