@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 
 from napari_blindspot.config.students import StudentSettings
-from napari_blindspot.inference.predictor import Answered
+from napari_blindspot.inference.answered import Answered
 from napari_blindspot.inference.predictor_student import StudentPredictor
 from napari_blindspot.model import Model
 from napari_blindspot.networks.student import StudentNetwork

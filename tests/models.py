@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
 import torch
 
 from napari_blindspot.config.blind2grad import MaskedNetworkSettings
+from napari_blindspot.config.recipes import MaskedRecipe
 from napari_blindspot.config.students import StudentSettings
 from napari_blindspot.model import Model
 from napari_blindspot.networks.blind2grad import Blind2GradNetwork
@@ -16,6 +19,8 @@ from napari_blindspot.normalize import Normalization
 from networks import random_network
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_blindspot.model import Answer
     from napari_blindspot.networks.blindspot import Hole
 
@@ -64,6 +69,26 @@ def random_student(context: int = 1, axis: str = "z", channels: int = 1) -> Mode
         taps = torch.randn(network.kernel.shape, generator=generator)
         network.kernel.copy_(0.1 * taps)
     return Model(network.eval(), *_known(channels), axis if context else "none")
+
+
+TINY_MASKED = MaskedRecipe(
+    network=MaskedNetworkSettings(width=8, depth=3, passes=4),
+    steps=10,
+    crop=32,
+    learning_rate=5e-3,
+)
+
+
+@contextmanager
+def tiny_masked_recipes() -> Iterator[None]:
+    """Train a small masked network on small crops, whatever the budget."""
+    table = {
+        device: dict.fromkeys(("fast", "balanced"), TINY_MASKED)
+        for device in ("cpu", "gpu")
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_blindspot.training.recipes.MASKED_RECIPES", table)
+        yield
 
 
 def random_masked(**settings: object) -> Model:

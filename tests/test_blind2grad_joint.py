@@ -9,10 +9,9 @@ import pytest
 import torch
 
 import napari_blindspot as nb
-from models import random_masked
+from models import random_masked, tiny_masked_recipes
 from napari_blindspot.config import DenoiseSettings, parse_settings
 from napari_blindspot.config.blind2grad import Blind2GradSettings, MaskedNetworkSettings
-from napari_blindspot.config.recipes import MaskedRecipe
 from napari_blindspot.errors import InputError
 from napari_blindspot.inference.predictor_blind2grad import JointMaskedPredictor
 from napari_blindspot.inference.predictor_student import make_predictor
@@ -46,12 +45,6 @@ SHAPE = MaskedNetworkSettings(
 JOINT: dict[str, Any] = {
     "method": "blind2grad", "channels": "joint", "axes": "CZYX", "threads": 1,
 }  # fmt: skip
-TINY = MaskedRecipe(
-    network=MaskedNetworkSettings(width=8, depth=3, passes=4),
-    steps=10,
-    crop=32,
-    learning_rate=5e-3,
-)
 
 
 def chances(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -73,10 +66,7 @@ def noise(a: float = 0.0, b: float = 0.0) -> JointAffine:
 
 @pytest.fixture(scope="module", autouse=True)
 def small_recipe() -> Iterator[None]:
-    """Train a small network on small crops, whatever the budget."""
-    table = {device: {"fast": TINY, "balanced": TINY} for device in ("cpu", "gpu")}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_blindspot.training.recipes.MASKED_RECIPES", table)
+    with tiny_masked_recipes():
         yield
 
 

@@ -11,12 +11,10 @@ import pytest
 import torch
 
 import napari_blindspot as nb
-from models import random_teacher
+from models import TINY_MASKED, random_teacher, tiny_masked_recipes
 from napari_blindspot.api import describe
 from napari_blindspot.cli import main
 from napari_blindspot.config import PreviewSettings, TrainSettings
-from napari_blindspot.config.blind2grad import MaskedNetworkSettings
-from napari_blindspot.config.recipes import MaskedRecipe
 from napari_blindspot.errors import Cancelled, InputError
 from napari_blindspot.inference.predictor_blind2grad import MaskedPredictor, combined
 from napari_blindspot.inference.predictor_student import make_predictor
@@ -47,20 +45,11 @@ if TYPE_CHECKING:
 CPU = torch.device("cpu")
 FULL = (slice(None), slice(None))
 B2G: dict[str, Any] = {"method": "blind2grad", "axes": "ZYX", "threads": 1}
-TINY = MaskedRecipe(
-    network=MaskedNetworkSettings(width=8, depth=3, passes=4),
-    steps=10,
-    crop=32,
-    learning_rate=5e-3,
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_recipe() -> Iterator[None]:
-    """Train a small network on small crops, whatever the budget."""
-    table = {device: {"fast": TINY, "balanced": TINY} for device in ("cpu", "gpu")}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_blindspot.training.recipes.MASKED_RECIPES", table)
+    with tiny_masked_recipes():
         yield
 
 
@@ -182,7 +171,7 @@ def test_crops_tell_what_is_missing_and_ask_only_for_what_is_good(
     series = plane_series(nb.open_stack(noisy, axes="ZYX"), "z")
     noise = NoiseField(Affine(0.0, 0.0, 0.0))
     source = Source(series[0], Normalization(0.0, 1.0), noise, top)
-    recipe = TINY.model_copy(update={"crop": 48})
+    recipe = TINY_MASKED.model_copy(update={"crop": 48})
     sampler = CropSampler([source], 1, recipe, 8, 0, missing=np.nan)
     kept_back = 0.0
     for index in (1, 2, 3):
@@ -389,13 +378,13 @@ def test_nothing_answers_before_training(phantom: Phantom) -> None:
 def test_differences_along_z_are_those_per_unit_of_length(phantom: Phantom) -> None:
     stack = nb.open_stack(phantom.noisy, axes="ZYX", voxel_size=(2.0, 0.4, 0.9))
     settings = TrainSettings(**B2G, gradient_axes="zyx")
-    assert _z_weight([stack], settings, TINY, "z") == (pytest.approx(0.3), "")
-    assert _z_weight([stack], TrainSettings(**B2G), TINY, "z") == (None, "")
+    assert _z_weight([stack], settings, TINY_MASKED, "z") == (pytest.approx(0.3), "")
+    assert _z_weight([stack], TrainSettings(**B2G), TINY_MASKED, "z") == (None, "")
     flat = nb.open_stack(phantom.noisy, axes="ZYX", voxel_size=(0.6, 0.4, 0.9))
     with pytest.raises(InputError, match=r"which is 0\.3 of .* but 1 of .*; train on"):
-        _z_weight([stack, flat], settings, TINY, "z")
+        _z_weight([stack, flat], settings, TINY_MASKED, "z")
     unknown = nb.open_stack(phantom.noisy, axes="ZYX")
-    weight, sentence = _z_weight([unknown], settings, TINY, "z")
+    weight, sentence = _z_weight([unknown], settings, TINY_MASKED, "z")
     assert weight == 1
     assert "is not known along all axes" in sentence
 

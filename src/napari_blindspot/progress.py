@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 from napari_blindspot.errors import Cancelled
 
 T = TypeVar("T")
+E = TypeVar("E")
 
 Stage = Literal[
     "file", "open", "noise", "train", "distill", "predict", "pyramid", "compare"
@@ -96,13 +97,15 @@ class CancelToken:
             raise Cancelled("The run was cancelled; the source is untouched.")
 
 
-def run(job: Job[T], on_progress: Callable[[Progress], object] | None = None) -> T:
+def run(
+    job: Generator[E, None, T], on_progress: Callable[[E], object] | None = None
+) -> T:
     """Run a job to its end, handing each event to `on_progress`.
 
     Parameters
     ----------
     job
-        A generator of events.
+        A generator of events, as a rule of `Progress`.
     on_progress
         Called with every event, e.g. ``print``.
 

@@ -287,3 +287,8 @@ def noise_verdict(result: Result) -> tuple[bool, str]:
     if len(lines) > 1:
         lines = [f"Channel {index}: {line}" for index, line in enumerate(lines)]
     return all(one["fits"] for one in checks), "\n".join(lines)
+
+
+def bare_layer(layer: Any) -> Any:
+    """Return a layer itself: plugins get it wrapped, and `is` sees the wrapping."""
+    return getattr(layer, "__wrapped__", layer)

@@ -22,13 +22,14 @@ from napari_blindspot._napari.job import start_job
 from napari_blindspot._napari.job_panel import JobPanel
 from napari_blindspot._napari.layers import (
     add_layers,
+    bare_layer,
     channel_count,
     noise_verdict,
     verdict,
 )
 from napari_blindspot._napari.layout import Rows, scrolled, wrapped_text
 from napari_blindspot._napari.noise_tab import NoiseTab
-from napari_blindspot._napari.preview import Preview, bare_layer
+from napari_blindspot._napari.preview import Preview
 from napari_blindspot._napari.preview_answers import DECIDING, Models
 from napari_blindspot._napari.preview_start import STARTING
 from napari_blindspot._napari.region_edit import RegionEdit

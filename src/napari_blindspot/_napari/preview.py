@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from napari_blindspot._napari.layers import LOOKS, METADATA_KEY
+from napari_blindspot._napari.layers import LOOKS, METADATA_KEY, bare_layer
 from napari_blindspot._napari.preview_answers import (
     BY,
     Failure,
@@ -394,8 +394,3 @@ def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
         and models.student is other[3].student
         and models.file == other[3].file
     )
-
-
-def bare_layer(layer: Any) -> Any:
-    """Return a layer itself: plugins get it wrapped, and `is` sees the wrapping."""
-    return getattr(layer, "__wrapped__", layer)

@@ -48,6 +48,7 @@ DECIDING = frozenset(PredictSettings.model_fields) - set(OutputSettings.model_fi
 """Settings that decide about what is shown."""
 
 UNASKED = dict.fromkeys(AnswerSettings.model_fields)
+"""What a model of another method cannot be asked, taken out of the settings."""
 
 LOOK_S = 0.3
 """Time after which a look at the network in training begins no further piece."""

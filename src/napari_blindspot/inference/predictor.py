@@ -6,28 +6,29 @@ Device, precision and memory live here. One predictor is used by one thread.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import psutil
 import torch
 
 from napari_blindspot.device import channels_last
 from napari_blindspot.errors import OutOfMemory
+from napari_blindspot.inference.answered import Answered, scaled
 from napari_blindspot.inference.blending import blended
 from napari_blindspot.inference.cores import framed, noise_in, pieces, widened
+from napari_blindspot.inference.memory import free_bytes, is_out_of_memory
 from napari_blindspot.methods.bayesian import posterior
 from napari_blindspot.networks.precision import half_where_it_pays
 from napari_blindspot.noise.field import NoiseField
 from napari_blindspot.noise.likelihood import mapped
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_blindspot.inference.answered import Bits
     from napari_blindspot.model import Model
     from napari_blindspot.networks.blindspot import Hole, Prior
     from napari_blindspot.networks.views import Core
@@ -35,33 +36,12 @@ if TYPE_CHECKING:
 
     Groups = Sequence[Sequence[int]]
     Corner = tuple[int, int, int]
-    Maps = NDArray[np.float32]
-    Bit = Generator[float, None, tuple[Maps, Maps]]
 
-_CPU_SHARE = 0.25  # of the free host memory
-_GPU_SHARE = 0.5  # of the free device memory
 # Pixels at once: a GPU wants many; a CPU wants its maps to stay in the cache, and is
 # twice as fast with one plane of 256² than with sixteen.
 _MAPS_BYTES = 8  # of a pixel of one map, with a copy of it
 _CPU_PIECE = 256  # pixels a side, for the same reason
 _LARGEST_BATCH = {"cpu": 2**16, "cuda": 2**24, "mps": 2**22}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answered:
-    """What is known of some planes of a tile.
-
-    Parameters
-    ----------
-    part
-        Which of the planes that were asked for.
-    mean, std
-        (batch, Y, X) float32 in data units.
-    """
-
-    part: slice
-    mean: NDArray[np.float32]
-    std: NDArray[np.float32]
 
 
 class Predictor:
@@ -188,9 +168,9 @@ class Predictor:
                 core,
             )
             try:
-                mean, std = yield from _of_all(bits, part, len(index))
+                mean, std = yield from scaled(bits, part, len(index))
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 self._shrink(size, planes.shape[-2:])
                 continue
@@ -258,7 +238,7 @@ class Predictor:
         channel: int,
         corner: Corner,
         core: Core | None,
-    ) -> Bit:
+    ) -> Bits:
         """Run piece by piece, where small maps are the faster ones.
 
         Yields
@@ -348,7 +328,7 @@ class Predictor:
 
     def max_pixels(self) -> int:
         """Return how many pixels of one plane fit into memory at once."""
-        free = self._free_bytes()
+        free = free_bytes(self.device, self.host_bytes)
         at_once = int(free / self._bytes_per_pixel())
         if self._cuts_cores and (1.5 * _CPU_PIECE + 2 * self.halo) ** 2 <= at_once:
             # Only what goes in and comes out is as large as the tile.
@@ -386,13 +366,6 @@ class Predictor:
     def _item_bytes(self) -> int:
         return 2 if self.device.type == "cuda" else 4
 
-    def _free_bytes(self) -> float:
-        if self.device.type == "cuda":
-            return _GPU_SHARE * float(torch.cuda.mem_get_info(self.device)[0])
-        if self.host_bytes is not None:
-            return float(self.host_bytes)
-        return _CPU_SHARE * float(psutil.virtual_memory().available)
-
     def _shrink(self, size: int, plane: tuple[int, ...]) -> None:
         if size == 1:
             raise OutOfMemory(
@@ -403,20 +376,3 @@ class Predictor:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self._batch_pixels = max(1, size // 2) * plane[0] * plane[1]
-
-
-def _of_all(bits: Bit, part: slice, count: int) -> Bit:
-    """Follow some of `count` planes; yields which part of all is done."""
-    while True:
-        try:
-            share = next(bits)
-        except StopIteration as end:
-            mean, std = end.value
-            return mean, std
-        yield (part.start + share * (part.stop - part.start)) / count
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Tell a full memory, of a GPU or of the host, from other errors of torch."""
-    full = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-    return full or "can't allocate memory" in str(error)

@@ -21,13 +21,15 @@ from napari_blindspot.methods.masks import in_turn
 from napari_blindspot.networks.blind2grad import filled
 from napari_blindspot.networks.chance import key, uniform
 from napari_blindspot.networks.precision import half_where_it_pays
+from napari_blindspot.progress import run
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
-    from napari_blindspot.inference.predictor import Bit, Corner
+    from napari_blindspot.inference.answered import Bits
+    from napari_blindspot.inference.predictor import Corner
     from napari_blindspot.networks.blind2grad import Blind2GradNetwork
     from napari_blindspot.networks.blindspot import Hole
     from napari_blindspot.networks.views import Core
@@ -66,7 +68,7 @@ class MaskedPredictor(Predictor):
         Of several channels (1, N, Y, X, C), as `Predictor` does.
         """
         del holes
-        said = ended(self._passed(maps, noise, channel, (0, 0, 0)))
+        said = run(self._passed(maps, noise, channel, (0, 0, 0)))
         return (said if said.ndim == 3 else said.movedim(1, -1))[None]
 
     @property
@@ -81,7 +83,7 @@ class MaskedPredictor(Predictor):
         channel: int,
         corner: Corner,
         core: Core | None,
-    ) -> Bit:
+    ) -> Bits:
         """Run pass by pass; as of `Predictor`."""
         del missing, core  # NaN tells what is missing; the network looks to all sides
         maps = t.reshape(len(t), -1, *t.shape[-2:])
@@ -196,15 +198,6 @@ class Drawn:
         drop = key(settings.seed, _DROP, number, self.index, device=self.device)
         dropped = uniform(drop, self.rows[::2] // 2, self.columns[::2] // 2)
         return mask, self.spared, dropped
-
-
-def ended(passes: Generator[float, None, Tensor]) -> Tensor:
-    """Wait for all passes and return the result."""
-    while True:
-        try:
-            next(passes)
-        except StopIteration as end:
-            return torch.as_tensor(end.value)
 
 
 def combined(

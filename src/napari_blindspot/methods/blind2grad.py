@@ -21,7 +21,11 @@ from napari_blindspot.config.blind2grad import omega_of
 from napari_blindspot.joint import of_channel
 from napari_blindspot.methods.criterion import Criterion
 from napari_blindspot.methods.masks import at_random, detail_of, dual, on_a_grid
-from napari_blindspot.networks.blind2grad import by_channel, forward_differences
+from napari_blindspot.networks.blind2grad import (
+    by_channel,
+    filled,
+    forward_differences,
+)
 from napari_blindspot.networks.chance import key, uniform
 from napari_blindspot.networks.precision import half_where_it_pays
 
@@ -159,8 +163,7 @@ class MaskedObjective(Criterion):
         The masks are always the same, so scores can be compared.
         """
         del noise, kind
-        y = self.network.centre(planes)
-        y = torch.where(y.isfinite(), y, 0.0)  # never a target
+        y = filled(self.network.centre(planes))  # never a target where it is filled
         keys = key(
             self.seed, _SCORE, torch.arange(len(y), device=y.device), device=y.device
         )
