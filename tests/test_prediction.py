@@ -133,6 +133,17 @@ def test_missing_voxels_stay_missing_and_spoil_nothing_else(
     assert result.metrics["expected_psnr"] is not None
 
 
+def test_values_that_float32_cannot_hold_spoil_nothing_else(values: np.ndarray) -> None:
+    model = random_model()
+    far, missing = values.astype(np.float64), values.astype(np.float64)
+    far[1, 20, 30], far[1, 21, 30] = 1e300, -np.inf
+    missing[1, 20:22, 30] = np.nan
+    result = nb.predict(model, far, dtype="float32")
+    expected = nb.predict(model, missing, dtype="float32")
+    np.testing.assert_array_equal(result.image, expected.image)
+    assert np.isnan(result.image).sum() == 2
+
+
 @pytest.mark.parametrize(
     ("axes", "shape", "context", "axis"),
     [

@@ -37,14 +37,14 @@ class Normalization:
     scale: float
 
     def forward(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Map data units to network units."""
-        if values.dtype.itemsize > 2 and values.dtype != np.float32:
-            # float32 would round a large offset before it is subtracted.
-            t = (values.astype(np.float64) - self.offset) / self.scale
-            return t.astype(np.float32)
-        return (values.astype(np.float32) - np.float32(self.offset)) / np.float32(
-            self.scale
-        )
+        """Map data units to network units; infinite where float32 is exceeded."""
+        with np.errstate(over="ignore"):
+            if values.dtype.itemsize > 2 and values.dtype != np.float32:
+                # float32 would round a large offset before it is subtracted.
+                t = (values.astype(np.float64) - self.offset) / self.scale
+                return t.astype(np.float32)
+            t = values.astype(np.float32) - np.float32(self.offset)
+            return t / np.float32(self.scale)
 
     def inverse(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map network units to data units."""

@@ -119,7 +119,7 @@ class Predictor:
         ----------
         planes
             (P, Y, X) in data units: every plane that is denoised or serves as
-            context. NaN is masked and stays NaN.
+            context. NaN is masked and stays NaN; what float32 cannot hold becomes NaN.
         groups
             For every plane to denoise the indices into `planes` of its neighbours
             and, in the middle, of itself: 2·context + 1 numbers.
@@ -146,9 +146,9 @@ class Predictor:
         OutOfMemory
             If not even a single plane fits into memory.
         """
-        finite = np.isfinite(planes)
-        nothing = np.float32(self._missing)
-        t = np.where(finite, self._to_network(planes, channel), nothing)
+        t = self._to_network(planes, channel)
+        finite = np.isfinite(t)
+        t = np.where(finite, t, np.float32(self._missing))
         index = np.asarray(groups)
         if noise is None:
             noise = self.noise_field(channel).at(

@@ -288,11 +288,12 @@ class CropSampler:
         y = slice(place.y, min(place.y + side, height))
         x = slice(place.x, min(place.x + side, width))
         raw = self._planes(place, y, x)
-        planes = _finite(source.scale.forward(raw))
+        t = source.scale.forward(raw)
+        planes = _finite(t)
         return Window(
             planes,
             planes[self.context],
-            self._usable(raw[self.context], source),
+            self._usable(raw, t, source),
             self._held_out(place, y, x),
             source.noise.at([place.plane], y, x),
         )
@@ -325,10 +326,10 @@ class CropSampler:
         """Return planes and target of one crop, without the axis of the batch."""
         source, window = self.sources[place.source], self._window(place)
         raw = self._planes(place, *window)
-        counts = self._usable(raw[self.context], source)
+        t = source.scale.forward(raw)
+        counts = self._usable(raw, t, source)
         counts &= self._held_out(place, *window) == held_out
-        planes = _finite(source.scale.forward(raw), self.missing)
-        return planes, counts.astype(np.float32)
+        return _finite(t, self.missing), counts.astype(np.float32)
 
     def _planes(self, place: Place, y: slice, x: slice) -> NDArray[Any]:
         """Read a window of a plane and of its neighbours, data units."""
@@ -340,8 +341,12 @@ class CropSampler:
         raw = self.cache.read(place.source, source.series, planes, y, x)
         return raw[[plane - first for plane in wanted]]
 
-    def _usable(self, plane: NDArray[Any], source: Source) -> NDArray[np.bool_]:
-        usable: NDArray[np.bool_] = np.isfinite(plane) & (plane < source.saturation)
+    def _usable(
+        self, raw: NDArray[Any], t: NDArray[np.float32], source: Source
+    ) -> NDArray[np.bool_]:
+        """Return which voxels of the centre plane have a value; `t`: network units."""
+        plane, scaled = raw[self.context], t[self.context]
+        usable: NDArray[np.bool_] = np.isfinite(scaled) & (plane < source.saturation)
         return usable
 
     def _held_out(self, place: Place, y: slice, x: slice) -> NDArray[np.bool_]:
