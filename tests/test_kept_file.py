@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tifffile
+import torch
 
 import napari_blindspot as nb
 from kept import assert_same, recording
@@ -19,6 +20,7 @@ from napari_blindspot.errors import (
 from napari_blindspot.io.kept_file import KeptFile, check_kept_file
 from napari_blindspot.progress import CancelToken
 from napari_blindspot.training import keeping
+from napari_blindspot.training.checkpoint import pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,8 +106,9 @@ def test_an_older_model_is_no_reason_to_begin_anew(
     noisy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, state = tmp_path / "m.safetensors", tmp_path / "m.safetensors.partial"
-    for path in (model, state):
-        path.write_bytes(b"old")
+    damaged = pack({}, {"weights": torch.zeros(3)})[:-1] + b"1"
+    model.write_bytes(b"old")
+    state.write_bytes(damaged)
     command = ["train", str(noisy), str(model), *OPTIONS]
     assert main(command) == 2
     assert "--resume" in capsys.readouterr().err
@@ -114,7 +117,7 @@ def test_an_older_model_is_no_reason_to_begin_anew(
     assert main([*command, "--resume", "--overwrite"]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "m.safetensors.partial is damaged or holds no training" in said
-    assert (model.read_bytes(), state.read_bytes()) == (b"old", b"old")
+    assert (model.read_bytes(), state.read_bytes()) == (b"old", damaged)
     assert main([*command, "--overwrite"]) == 0
     assert not state.exists()
     assert nb.load_model(model).provenance["training"]["steps"] == 6
@@ -181,13 +184,26 @@ def test_a_file_that_cannot_keep_is_refused_before_any_work(tmp_path: Path) -> N
     assert folder.is_dir()
 
 
+@pytest.mark.parametrize("leave", [{}, {"overwrite": True}, {"resume": True}], ids=str)
+def test_no_other_file_is_taken_for_a_state(
+    noisy: Path, tmp_path: Path, leave: dict[str, bool]
+) -> None:
+    notes, before = tmp_path / "notes.partial", noisy.read_bytes()
+    notes.write_text("mine")
+    for path in (noisy, notes):
+        with pytest.raises(InputError, match="is some other file, so it is not repl"):
+            nb.train(noisy, checkpoint=path, **leave, **QUICK)
+    assert noisy.read_bytes() == before
+    assert notes.read_text() == "mine"
+
+
 def test_what_is_there_is_replaced_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "state"
     kept = KeptFile(path, "a", resume=False)
     kept.save(b"first")
-    check_kept_file(path, resume=True, overwrite=False)
+    check_kept_file(path, lambda _: True, resume=True, overwrite=False)
 
     def fails(*_: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import zarr
 
+import napari_blindspot as nb
 from io_files import fill, pixels
 from napari_blindspot.errors import InputError, OutputExistsError, RunError
 from napari_blindspot.io import check_output, open_sink, open_stack, uncertainty_path
@@ -122,6 +123,24 @@ def test_the_input_is_never_the_output(tmp_path: Path) -> None:
     inner = open_stack(store / "raw")
     with pytest.raises(InputError, match="holds the input"):
         check_output(store, inner, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["dark", "gain_map"])
+def test_no_file_of_the_camera_is_the_output(tmp_path: Path, name: str) -> None:
+    source, camera = tmp_path / "in.tif", tmp_path / "camera.tif"
+    for path in (source, camera):
+        tifffile.imwrite(path, pixels(8, 32, 32))
+    before = camera.read_bytes()
+    settings = {name: camera, "steps": 0, "overwrite": True}
+    with pytest.raises(InputError, match=rf"is the file of {name}= itself"):
+        nb.denoise(source, camera, **settings)
+    assert camera.read_bytes() == before
+    store = tmp_path / "camera.uncertainty.ome.zarr"
+    zarr.create_group(store).create_array("raw", data=pixels(8, 32, 32))
+    settings[name] = store / "raw"
+    with pytest.raises(InputError, match=rf"holds the file of {name}="):
+        nb.denoise(source, tmp_path / "camera.ome.zarr", uncertainty=True, **settings)
+    assert (store / "raw").is_dir()
 
 
 @pytest.mark.parametrize("as_list", [True, False])

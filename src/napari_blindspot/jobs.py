@@ -31,6 +31,7 @@ from napari_blindspot.streaming.identity import source_fingerprint
 from napari_blindspot.streaming.lazy import lazy_result
 from napari_blindspot.streaming.record import RecordKeeper, recorded
 from napari_blindspot.streaming.result import Found, check_outputs, write_result
+from napari_blindspot.training.checkpoint import is_state
 from napari_blindspot.training.distilling import distill
 from napari_blindspot.training.holes import as_learnt, found_holes
 from napari_blindspot.training.learning import learn
@@ -177,8 +178,7 @@ def train_job(
     if not sources:
         raise InputError("there is no stack to train on; give at least one.")
     keep = keep or KeepSettings()
-    if keep.checkpoint is not None:
-        check_kept_file(keep.checkpoint, resume=keep.resume, overwrite=keep.overwrite)
+    check_keeping(keep)
     stacks = [open_with(source, settings) for source in sources]
     for stack in stacks:
         yield from tell(stack)
@@ -193,6 +193,14 @@ def train_job(
         yield Progress("open", 1, 1, "steps", said)
     with kept.told_if_cancelled():
         return (yield from learn(stacks, settings, camera, cancel, watch, keep=kept))
+
+
+def check_keeping(keep: KeepSettings) -> None:
+    """Refuse a checkpoint that cannot keep a training, as `check_kept_file`."""
+    if keep.checkpoint is not None:
+        check_kept_file(
+            keep.checkpoint, is_state, resume=keep.resume, overwrite=keep.overwrite
+        )
 
 
 def distill_job(

@@ -14,7 +14,13 @@ from napari_blindspot.api.looking import (
     shipped_student,
 )
 from napari_blindspot.facts import Result, describe
-from napari_blindspot.jobs import denoise_job, distill_job, predict_job, train_job
+from napari_blindspot.jobs import (
+    check_keeping,
+    denoise_job,
+    distill_job,
+    predict_job,
+    train_job,
+)
 from napari_blindspot.quality import Comparison
 from napari_blindspot.reporting.comparing import compare, compare_job
 from napari_blindspot.reporting.diagnosis import diagnose_job
@@ -25,6 +31,7 @@ __all__ = [
     "Comparison",
     "Diagnosis",
     "Result",
+    "check_keeping",
     "compare",
     "compare_job",
     "denoise",

@@ -135,16 +135,15 @@ def train(
         )
     sources, target = asked.paths("input"), asked.path("output")
     from napari_blindspot import api
-    from napari_blindspot.io.kept_file import check_kept_file
     from napari_blindspot.io.outputs import partial_path, remove
     from napari_blindspot.model_file import check_model_path, save_model
 
     file = check_model_path(target, overwrite=True)
     state = partial_path(file)
     # First: what an older model is refused with would cost what was learnt.
-    check_kept_file(state, resume=resume, overwrite=overwrite)
-    check_model_path(file, overwrite=overwrite)
     keep = KeepSettings(checkpoint=state, resume=resume, overwrite=overwrite)
+    api.check_keeping(keep)
+    check_model_path(file, overwrite=overwrite)
     model = follow(lambda token: api.train_job(sources, settings, token, keep=keep))
     save_model(model, file, overwrite=overwrite)
     remove(state)

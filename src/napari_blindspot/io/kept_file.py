@@ -11,7 +11,7 @@ from napari_blindspot.io.new_file import write_through
 from napari_blindspot.io.outputs import remove, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _KIND = "training state"
@@ -96,13 +96,21 @@ class KeptFile:
             ) from error
 
 
-def check_kept_file(path: Path, *, resume: bool, overwrite: bool) -> None:
+def check_kept_file(
+    path: Path,
+    holds_state: Callable[[Path], bool],
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> None:
     """Refuse a file that cannot keep a training, before any work is done.
 
     Parameters
     ----------
     path
         The file.
+    holds_state
+        Whether a file is the state of a training; no other one is replaced.
     resume
         Whether it is gone on from what the file holds.
     overwrite
@@ -113,7 +121,8 @@ def check_kept_file(path: Path, *, resume: bool, overwrite: bool) -> None:
     OutputExistsError
         If the file is there and neither is wanted.
     InputError
-        If it is a folder, or its own folder is missing or may not be written to.
+        If it is a folder or some other file, or its own folder is missing or may not
+        be written to.
     """
     if path.is_dir():
         raise InputError(
@@ -124,6 +133,11 @@ def check_kept_file(path: Path, *, resume: bool, overwrite: bool) -> None:
         raise InputError(
             f"{_KIND} {str(path)!r} lies in a folder that does not exist or may not be "
             f"written to; choose another one."
+        )
+    if path.exists() and not holds_state(path):
+        raise InputError(
+            f"{_KIND} {str(path)!r} is some other file, so it is not replaced; choose "
+            f"another name, or move it yourself."
         )
     if os.path.lexists(path) and not resume and not overwrite:
         raise OutputExistsError(

@@ -26,7 +26,7 @@ from napari_blindspot.io.zarr_source import is_zarr_folder
 from napari_blindspot.location import Address, Location, as_location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from napari_blindspot.stack import Stack
 
@@ -129,6 +129,30 @@ def check_output(
         raise _left_early(record_path(path))
     if kind == "tiff" and not os.path.lexists(partial):
         check_space(path, stack.n_voxels * min(4, stack.dtype.itemsize))
+
+
+def check_not_read(out: Location, read: Mapping[str, Path | None]) -> None:
+    """Refuse an output that would replace another file that the run reads.
+
+    Parameters
+    ----------
+    out
+        The output.
+    read
+        Files that were given beside the input, by their setting; None: not given.
+
+    Raises
+    ------
+    InputError
+        Naming the setting.
+    """
+    if isinstance(out, Address):
+        return
+    for name, path in read.items():
+        if path is not None and (clash := _clash(out, path, f"file of {name}=")):
+            raise InputError(
+                f"output {str(out)!r} {clash}; choose another name for the output."
+            )
 
 
 def check_space(path: Path, needed: int) -> None:
@@ -296,19 +320,23 @@ def _check_apart(out: Path, stack: Stack) -> None:
     """Refuse an output that is the input, lies inside it, or holds it."""
     if not isinstance(stack.path, Path):
         return
-    target, source = out.resolve(), stack.path.resolve()
+    if clash := _clash(out, stack.path, "input"):
+        raise InputError(
+            f"output {str(out)!r} {clash}; choose a name beside the input, e.g. "
+            f"{stack.name + '_denoised.ome.zarr'!r}."
+        )
+
+
+def _clash(out: Path, read: Path, name: str) -> str:
+    """Say how an output would replace what is read; nothing if it would not."""
+    target, source = out.expanduser().resolve(), read.expanduser().resolve()
     if target == source or fnmatchcase(str(target), str(source)):
-        clash = "is the input itself"
-    elif target.is_relative_to(source):
-        clash = f"lies inside the input {stack.path}"
-    elif source.is_relative_to(target):
-        clash = f"holds the input {stack.path}"
-    else:
-        return
-    raise InputError(
-        f"output {str(out)!r} {clash}; choose a name beside the input, e.g. "
-        f"{stack.name + '_denoised.ome.zarr'!r}."
-    )
+        return f"is the {name} itself"
+    if target.is_relative_to(source):
+        return f"lies inside the {name} {read}"
+    if source.is_relative_to(target):
+        return f"holds the {name} {read}"
+    return ""
 
 
 def _check_folder(out: Path) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindspot.config import CAMERA_FILES
 from napari_blindspot.device import cpu_threads, pick_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import Result, other_correction, provenance_of, run_metrics
 from napari_blindspot.io import check_output, open_sink, uncertainty_path
-from napari_blindspot.io.outputs import is_begun, is_there
+from napari_blindspot.io.outputs import check_not_read, is_begun, is_there
 from napari_blindspot.io.sinks import finished_sink
 from napari_blindspot.progress import CancelToken, Job, Progress
 from napari_blindspot.streaming.cluster import share_out
@@ -78,8 +79,13 @@ def check_outputs(
             "this result is kept in memory; give the output, or leave resume out."
         )
     check_output(out, stack, settings.overwrite, resume=resume)
-    if out is not None and settings.uncertainty:
+    if out is None:
+        return
+    camera = {name: getattr(settings, name) for name in CAMERA_FILES}
+    check_not_read(out, camera)
+    if settings.uncertainty:
         beside = uncertainty_path(out)
+        check_not_read(beside, camera)
         # Of a run that ended while it finished, this one may have its name already.
         if not (resume and is_begun(out) and is_there(beside)):
             check_output(beside, stack, settings.overwrite, resume=resume)

@@ -12,6 +12,7 @@ from napari_blindspot.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -26,6 +27,7 @@ BEGIN_ANEW = (
 
 _KEY = "napari_blindspot_training"
 _SUM = "sha256"
+_LONGEST_HEADER = 10**8  # bytes that safetensors allows
 _LENGTH_BYTES = 8  # of the length of a safetensors header, at the start of the file
 
 
@@ -82,6 +84,16 @@ def unpack(content: bytes, name: str) -> tuple[dict[str, Any], dict[str, Tensor]
     if not is_whole:
         raise CheckpointError(_damaged(name))
     return facts, tensors
+
+
+def is_state(path: Path) -> bool:
+    """Return whether a file is the state of a training, damaged or not."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            return f'"{_KEY}"'.encode() in file.read(min(length, _LONGEST_HEADER))
+    except OSError:
+        return False
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
