@@ -43,8 +43,8 @@ class Normalization:
                 # float32 would round a large offset before it is subtracted.
                 t = (values.astype(np.float64) - self.offset) / self.scale
                 return t.astype(np.float32)
-            t = values.astype(np.float32) - np.float32(self.offset)
-            return t / np.float32(self.scale)
+            above = values.astype(np.float32) - np.float32(self.offset)
+            return above / np.float32(self.scale)
 
     def inverse(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map network units to data units."""
