@@ -58,3 +58,7 @@ class Criterion(nn.Module):
             A scalar.
         """
         raise NotImplementedError
+
+    def gap(self, score: float, other: float) -> float:
+        """Return by how much a score is worse than another, of −2·log p of a voxel."""
+        return score - other

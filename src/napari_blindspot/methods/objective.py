@@ -7,6 +7,7 @@ noise to the loss (`methods.learned_noise`).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_blindspot.methods.bayesian import negative_log_likelihood
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from napari_blindspot.methods.learned_noise import NoiseLearner
     from napari_blindspot.networks.blindspot import BlindSpotNetwork, Hole, Prior
+
+_LEAST_ERROR = 1e-12  # network units
 
 
 class Objective(Criterion):
@@ -99,6 +102,12 @@ class Objective(Criterion):
     ) -> Tensor:
         """Return what is minimised, without the reward for noise; as of `forward`."""
         return self._score(planes, target, noise, kind, None)[0]
+
+    def gap(self, score: float, other: float) -> float:
+        """As of `Criterion.gap`."""
+        if self.answer == "mean":  # as wide a Laplace distribution as the errors are
+            return 2 * math.log(max(score, _LEAST_ERROR) / max(other, _LEAST_ERROR))
+        return super().gap(score, other)
 
     def _score(
         self,

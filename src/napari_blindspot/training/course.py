@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _HELD_OUT_CROPS = 32
 _LEAST_STEPS_BETWEEN_CHECKS = 10
-_LEAST_GAIN = 1e-5  # nats by which a check must be better to count
+_LEAST_GAIN = 1e-5  # of the score, by which a check must be better to count
 
 
 @dataclass(slots=True)
@@ -160,7 +160,8 @@ class Course:
         trainer.restart()
         filter_alone = copy.deepcopy(trainer.average)
         self.start = start = take_weights(trainer, self.held_out, self.warm)
-        self.best.update(0, start["filter"], filter_alone)
+        if not start.get("on_trial"):  # then the weights are looked at by themselves
+            self.best.update(0, start["filter"], filter_alone)
         if start["used"]:
             self.best.update(0, start["weights"], trainer.average)
         planned = self.recipe
@@ -171,8 +172,10 @@ class Course:
 
     def end_trial(self) -> str:
         """Keep start weights that have come to fit, or begin cold; say which."""
+        if self.best.history[-1][0] != self.step:
+            self._check()
         self.start, alone = judge_trial(
-            self.trainer, self.held_out, self.start, self.best.score, self.seed
+            self.trainer, self.held_out, self.start, self.best, self.seed
         )
         if not self.start["used"]:  # nothing of the weights is to be the result
             self.best = Best(history=self.best.history)

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from napari_blindspot.methods.criterion import Criterion
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
     from napari_blindspot.progress import CancelToken
+    from napari_blindspot.training.course import Best
     from napari_blindspot.training.sampling import Batch, CropSampler
     from napari_blindspot.training.trainer import Crop, Trainer
 
 _START_VOXELS = 6 * 10**5
 _START_BATCH = 24
-_HOPELESS = 1.0  # nats per voxel behind the filter: no short training makes that up
-_LEAST_LEAD = 1e-5  # nats; the filter itself may be the best so far
+_HOPELESS = 1.0  # as of `Criterion.gap`: no short training makes that up
+_LEAST_LEAD = 1e-5  # of the score, that is no rounding
 _TRIAL_STEPS = 25  # at least; the average of the weights is young before
 
 
@@ -84,9 +85,11 @@ def take_weights(
         facts["weights"] = score = trainer.score(held_out)
         if score < alone:
             return facts | {"used": True}
-        # Its learning rate is that of a cold start: there is little worth keeping.
+        # There is little worth keeping, so the learning rate is that of a cold start;
+        # `restart` goes by it.
         trainer.recipe = warm.otherwise
-        if score < alone + _HOPELESS and trainer.recipe.steps:
+        may_come = trainer.objective.gap(score, alone) < _HOPELESS  # no NaN does
+        if trainer.recipe.steps and may_come:
             trainer.restart()
             return facts | {"used": True, "on_trial": True}
         network.forget()
@@ -123,10 +126,13 @@ def judge_trial(
     trainer: Trainer,
     held_out: Batch,
     start: Mapping[str, Any],
-    best: float,
+    best: Best,
     seed: int,
 ) -> tuple[dict[str, Any], Criterion]:
     """Keep weights that are better than the filter, or once were; forget others.
+
+    Both scores are under the noise that the best weights go by, which may have been
+    learned or measured anew since the first scores.
 
     Parameters
     ----------
@@ -137,7 +143,7 @@ def judge_trial(
     start
         As `take_weights` returned it.
     best
-        Best score so far, under the noise of now.
+        Of the weights on trial.
     seed
         Of new weights; they do not depend on whether training was interrupted.
 
@@ -148,19 +154,18 @@ def judge_trial(
     """
     network, steps = trainer.objective.network, trainer.steps
     alone = copy.deepcopy(trainer.average)
+    alone.load_state_dict(best.weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         alone.network.forget()
-        # The noise may have been measured anew, so the first score may not count.
         filter_score = trainer.score(held_out, alone)
-        score = min(trainer.score(held_out), best)
-        if not (used := score < filter_score - _LEAST_LEAD):
+        if not (used := best.score < filter_score - _LEAST_LEAD):
             network.forget()
             network.wake()
             trainer.restart()
     facts = {**start, "used": used}
     del facts["on_trial"]
-    facts["trial"] = {"steps": steps, "filter": filter_score, "weights": score}
+    facts["trial"] = {"steps": steps, "filter": filter_score, "weights": best.score}
     return facts, alone
 
 
@@ -201,12 +206,12 @@ def trial_words(start: Mapping[str, Any], *, is_over: bool) -> str:
     """
     trial = start["trial"]
     scores = f"{trial['weights']:.4f} against {trial['filter']:.4f}"
-    after = f"After {trial['steps']} steps the start weights are"
+    within = f"Within {trial['steps']} steps the start weights"
     if start["used"]:
         so = "" if is_over else ": they are trained further"
-        return f"{after} better than the filter ({scores}){so}"
+        return f"{within} came to be better than the filter ({scores}){so}"
     so = "the best linear filter alone answers" if is_over else "training starts cold"
-    return f"{after} no better than the filter ({scores}), so {so}"
+    return f"{within} were never better than the filter ({scores}), so {so}"
 
 
 def fit_starts(
