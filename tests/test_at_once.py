@@ -135,7 +135,7 @@ def test_without_weights_nothing_is_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shipped, "weights_folder", lambda: tmp_path)
-    with pytest.raises(ModelFileError, match="no start weights"):
+    with pytest.raises(ModelFileError, match="the list of the start weights is mi"):
         found(stack)
     with pytest.raises(ModelFileError, match="install napari-blindspot anew"):
         nb.shipped_student(stack)

@@ -15,6 +15,7 @@ from models import random_teacher
 from napari_blindspot import jobs
 from napari_blindspot.cli import main
 from napari_blindspot.starts import shipped
+from napari_blindspot.training import warm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,5 +129,16 @@ def test_a_preview_trains_quickly_where_the_start_weights_are_gone(
     call = ["preview", "noisy.tif", str(tmp_path / "p.png"), *CPU, *words.split()]
     assert main(call) == 1
     assert asked[-1] == ("fast", None)
-    if words:
-        assert "there are no start weights for a student" in capsys.readouterr().err
+    why = "the list of the start weights is missing" if words else "too little to show"
+    assert why in capsys.readouterr().err
+
+
+def test_a_preview_names_no_weights_that_did_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    read = warm.read_weights
+    monkeypatch.setattr(
+        warm, "read_weights", lambda one: {k: 50 * v for k, v in read(one).items()}
+    )
+    facts = facts_of(f"preview noisy.tif {tmp_path / 'p.png'} --steps 0", capsys)
+    assert facts["start"] is None

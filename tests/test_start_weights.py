@@ -328,7 +328,7 @@ def test_damaged_weights_mean_one_sentence_and_a_cold_start(
     model, told = train_told(phantom, steps=1)
     about = [one for one in told if "start" in one]
     assert len(about) == 1
-    assert about[0].startswith("Training starts cold: ")
+    assert about[0].startswith("There is no warm start: ")
     assert sentence in about[0]
     assert "install napari-blindspot anew" in about[0]
     assert model.provenance["training"]["steps"] == 1
@@ -340,7 +340,7 @@ def test_a_package_without_weights_starts_cold(copied: Path, phantom: Phantom) -
     shutil.rmtree(copied)
     model, told = train_told(phantom, steps=1)
     (about,) = [one for one in told if "start" in one]
-    assert "there are no start weights for a network of this size" in about
+    assert "the list of the start weights is missing; install napari-bl" in about
     assert model.provenance["start"]["name"] == "cold"
 
 

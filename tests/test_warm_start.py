@@ -11,7 +11,7 @@ import tifffile
 import torch
 
 import napari_blindspot as nb
-from models import random_student, random_teacher
+from models import random_masked, random_student, random_teacher
 from napari_blindspot.cli import main
 from napari_blindspot.config import (
     DenoiseSettings,
@@ -452,8 +452,11 @@ def test_students_and_joint_models_are_no_start(tmp_path: Path, stack: Phantom) 
     student = nb.save_model(random_student(), tmp_path / "student")
     with pytest.raises(InputError, match="is a student, which has no blind spot"):
         denoised(stack, start=student, steps=0)
+    masked = nb.save_model(random_masked(), tmp_path / "masked")
+    with pytest.raises(InputError, match=r"start=.*='blind2grad', whose network has"):
+        denoised(stack, start=masked, steps=0)
     joint = saved(tmp_path, channels=2)
-    with pytest.raises(InputError, match="sees 2 channels together, but this stack"):
+    with pytest.raises(InputError, match="denoises 2 channels together, but this tr"):
         denoised(stack, start=joint, steps=0)
 
 

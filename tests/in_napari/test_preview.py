@@ -291,7 +291,7 @@ def test_without_any_weights_it_says_what_to_do(
     qtbot.waitUntil(
         lambda: panel.preview_note.value.startswith(NO_MODEL), timeout=WITHIN_MS
     )
-    assert "no start weights" in panel.preview_note.value
+    assert "start weights is missing" in panel.preview_note.value
     assert len(viewer.layers) == 1
     panel.preview_box.value = False
     assert panel.preview_note.value == ""

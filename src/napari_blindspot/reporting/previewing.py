@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _KIND = "picture"
 _QUICK = "fast"  # where there are no start weights: a preview is not a result
+_TOO_LITTLE = "That is too little to show, so a network is trained with --quality fast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +215,7 @@ def _model(
         else:
             if _is_started(model):
                 return model
+            yield Progress("open", 1, 1, "steps", _TOO_LITTLE)
     quick = settings.model_copy(update={"quality": _QUICK})
     return (yield from model_of(stack, quick, camera, cancel))
 
@@ -245,7 +247,8 @@ def _may_start(settings: PreviewSettings) -> bool:
 
 def _is_started(model: Model) -> bool:
     """Return whether start weights answer, rather than the blind filter alone."""
-    return bool(model.provenance["start"].get("used", model.is_student))
+    start = model.provenance.get("start", {})
+    return bool(start) and bool(start.get("used", model.is_student))
 
 
 def _noisy(stack: Stack, place: Place) -> NDArray[Any]:
@@ -269,7 +272,7 @@ def _start_of(model: Model) -> str | None:
     """Return the start weights that nothing was added to, None otherwise."""
     known = model.provenance
     trained = known.get("training", {}).get("steps", 0) or "distillation" in known
-    return None if trained else known.get("start", {}).get("name")
+    return None if trained or not _is_started(model) else known["start"]["name"]
 
 
 def _said(

@@ -63,7 +63,7 @@ class Shipped:
 def shipped_student_for(settings: StudentSettings) -> Shipped | None:
     """Return the start weights made for students of this shape, None without."""
     alike = ("width", "depth", "channels", "units")
-    for one in read_index(weights_folder()):
+    for one in _listed():
         theirs = one.network
         same = isinstance(theirs, StudentSettings) and all(
             getattr(theirs, name) == getattr(settings, name) for name in alike
@@ -90,7 +90,7 @@ def shipped_within(settings: NetworkSettings) -> Shipped | None:
     """
     counted = SIZES if settings.context else SIZES[:2]
     found: Shipped | None = None
-    for one in read_index(weights_folder()):
+    for one in _listed():
         theirs = one.network
         if not isinstance(theirs, NetworkSettings) or theirs.units != settings.units:
             continue
@@ -125,6 +125,16 @@ def read_weights(one: Shipped, folder: Traversable | None = None) -> dict[str, T
             f"checksum differs); install napari-blindspot anew to have them back."
         )
     return {name: tensor.float() for name, tensor in load(content).items()}
+
+
+def _listed() -> tuple[Shipped, ...]:
+    """Return what comes with the package; there is always something."""
+    if found := read_index(weights_folder()):
+        return found
+    raise ModelFileError(
+        "the list of the start weights is missing; install napari-blindspot anew to "
+        "have them back."
+    )
 
 
 def read_index(folder: Traversable) -> tuple[Shipped, ...]:

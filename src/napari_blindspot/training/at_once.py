@@ -39,11 +39,9 @@ def models_at_once(
     """Yield what answers before any training: a student first, then the teacher.
 
     The stack is measured once, by the samples that training would take. The student is
-    the smallest that is shipped; it is left out where a blind spot is asked for, which
-    it does not have, where the method answers by its mean, because the student knows
-    nothing but white noise, and where a model of the user's is the start. The teacher
-    is what training for no step gives: start weights, and the blind filter fitted to
-    the stack.
+    the smallest that is shipped, unless it may not answer (`shipped_may_answer`) or a
+    model of the user's is the start. The teacher is what training for no step gives:
+    start weights, and the blind filter fitted to the stack.
 
     Parameters
     ----------
@@ -98,8 +96,8 @@ def models_at_once(
 def shipped_may_answer(settings: TrainSettings) -> bool:
     """Return whether a shipped student can stand in for the network of a run.
 
-    It has no blind spot to turn. And it has learnt on noise that neighbours do not
-    share, so it says nothing for a method that leaves the voxel's own value out.
+    It has no blind spot to turn. And it makes use of the voxel's own value, so it is
+    no stand-in for a method that leaves that value out.
     """
     return settings.hole is None and get_method(settings.method).answer == "posterior"
 
@@ -128,8 +126,8 @@ def student_at_once(
 ) -> Model:
     """Return a student that has learnt from generated volumes alone.
 
-    Only the scale and the noise of the stack are measured. It answers for noise that
-    neighbours do not share, each channel by itself, and without an uncertainty.
+    Only the scale and the noise of the stack are measured. It answers for each channel
+    by itself, without an uncertainty, and keeps a part of noise that neighbours share.
 
     Parameters
     ----------

@@ -240,7 +240,8 @@ def first_student(model: Model, size: StudentSize) -> Pupil:
         weights = read_weights(shipped)
     except ModelFileError as error:
         told = str(error).rstrip(".")
-        return Pupil(cold, sentence=f"The student starts cold: {told}")
+        so = "The student starts from weights of its teacher alone"
+        return Pupil(cold, sentence=f"{so}: {told}")
     load_start(student, weights, shipped.network.context)
     assert student.eyes is not None
     # The noise of the average pixel; that of the model is of the quietest.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.config import NetworkSettings
 from napari_blindspot.errors import BlindspotError, InputError
-from napari_blindspot.model_file import load_model, read_header
+from napari_blindspot.model_file import load_model
 from napari_blindspot.starts.grow import load_fitting
 from napari_blindspot.starts.shipped import (
     ALIKE,
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from napari_blindspot.model import Model
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
+
+_NOT_WARM = "There is no warm start"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,15 +82,17 @@ class Beginning:
 
 
 def check_start(start: str) -> None:
-    """Refuse a model file that cannot be read, before any work.
+    """Refuse a model that no training can start from, before any work.
 
     Raises
     ------
+    InputError
+        If its network has no blind spot.
     ModelFileError
-        As `read_header`.
+        If its file cannot be read.
     """
     if start not in ("warm", "cold"):
-        read_header(start)
+        _read_model(start)
 
 
 def begin(
@@ -122,7 +126,7 @@ def begin(
     if start == "cold":
         return Beginning(network)
     if start != "warm":
-        return _from_model(load_model(start), start, network)
+        return _from_model(_read_model(start), start, network)
     return _from_package(network, untrained)
 
 
@@ -139,13 +143,13 @@ def _from_package(network: NetworkSettings, untrained: bool) -> Beginning:
         if shipped is None:
             return Beginning(
                 network,
-                sentence="Training starts cold: there are no start weights for a "
-                "network of this size",
+                sentence=f"{_NOT_WARM}: there are no start weights for a network of "
+                f"this size",
             )
         weights = read_weights(shipped)
     except BlindspotError as error:
         told = str(error).rstrip(".")
-        return Beginning(network, sentence=f"Training starts cold: {told}")
+        return Beginning(network, sentence=f"{_NOT_WARM}: {told}")
     made_for = shipped.network
     assert isinstance(made_for, NetworkSettings)
     own = _taken(made_for, (*SIZES, *ALIKE) if untrained else ALIKE)
@@ -155,19 +159,30 @@ def _from_package(network: NetworkSettings, untrained: bool) -> Beginning:
     )
 
 
-def _from_model(model: Model, path: str, network: NetworkSettings) -> Beginning:
-    """Start from a model of the user's, whose shape the network takes over."""
+def _read_model(path: str) -> Model:
+    """Read a model of the user's whose network can be trained further."""
+    model = load_model(path)
     if model.is_student:
         raise InputError(
             f"start={path!r} is a student, which has no blind spot to train on; give "
             f"the model of its teacher, 'warm' or 'cold'."
         )
+    if not model.has_hole:
+        raise InputError(
+            f"start={path!r} was trained by method={model.method!r}, whose network has "
+            f"no blind spot; give a model of another method, 'warm' or 'cold'."
+        )
+    return model
+
+
+def _from_model(model: Model, path: str, network: NetworkSettings) -> Beginning:
+    """Start from a model of the user's, whose shape the network takes over."""
     theirs = model.teacher.settings
     if theirs.channels != network.channels:
         raise InputError(
-            f"start={path!r} sees {theirs.channels} channels together, but this stack "
-            f"is denoised {network.channels} at a time; give a model that was trained "
-            f"like this, 'warm' or 'cold'."
+            f"start={path!r} denoises {_at_a_time(theirs.channels)}, but this training "
+            f"{_at_a_time(network.channels)}; give a model that was trained like this, "
+            f"'warm' or 'cold'."
         )
     if theirs.channels > 1 and theirs.covariance != network.covariance:
         raise InputError(
@@ -180,8 +195,8 @@ def _from_model(model: Model, path: str, network: NetworkSettings) -> Beginning:
     if theirs.context > network.context and theirs.units != "noise":
         raise InputError(
             f"start={path!r} sees {theirs.context} neighbour planes on either side, "
-            f"but this stack has only enough for {network.context}; give a model of "
-            f"such a stack, 'warm' or 'cold'."
+            f"but here a plane is denoised with {network.context}; give a model that "
+            f"sees as few, 'warm' or 'cold'."
         )
     return Beginning(
         network.model_copy(update=_taken(theirs, (*SIZES, *ALIKE))),
@@ -190,6 +205,10 @@ def _from_model(model: Model, path: str, network: NetworkSettings) -> Beginning:
         theirs,
         {"file": Path(path).name, "sources": model.provenance.get("sources")},
     )
+
+
+def _at_a_time(channels: int) -> str:
+    return f"{channels} channels together" if channels > 1 else "one channel at a time"
 
 
 def _taken(settings: NetworkSettings, names: Sequence[str]) -> dict[str, Any]:
