@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from napari_blindspot.device import describe_device, pick_device
+from napari_blindspot.errors import BlindspotError
 from napari_blindspot.pretraining.shipping import KINDS, make_network, write_start
 from napari_blindspot.pretraining.training import Exam, Plan, Pretraining
 
@@ -23,8 +24,16 @@ _SAY_EVERY = 60.0  # seconds
 
 
 def main() -> None:
-    """Train one of the shipped networks."""
+    """Train one of the shipped networks, or say in a sentence why not."""
     args = parse()
+    try:
+        pretrain(args)
+    except BlindspotError as error:
+        raise SystemExit(f"Error: {error}") from error
+
+
+def pretrain(args: argparse.Namespace) -> None:
+    """Train, as the command line says, and write the weights."""
     device = pick_device(args.device)
     if device.type == "cpu":
         torch.set_num_threads(args.threads)
@@ -57,9 +66,8 @@ def main() -> None:
             score = exam(training.average)
             print(f"{said - began:7.0f} s  step {step}  exam {score:.4f}", flush=True)
     training.save(state)
-    score = exam(training.average)
-    path = write_start(args.out, args.name, training, score, len(exam.parts))
-    print(f"{path}: exam {score:.4f} after {training.step} steps")
+    path = write_start(args.out, args.name, training, exam)
+    print(f"{path}: exam {exam(training.average):.4f} after {training.step} steps")
 
 
 def parse() -> argparse.Namespace:

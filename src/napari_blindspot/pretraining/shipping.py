@@ -15,6 +15,7 @@ from napari_blindspot import __version__
 from napari_blindspot.config.students import DEPTH, WIDTHS, StudentSettings
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.networks.student import StudentNetwork
+from napari_blindspot.pretraining.training import FIRST_OF_EXAM
 from napari_blindspot.starts.shipped import CONTEXT, Shipped, read_index
 from napari_blindspot.training.recipes import RECIPES
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_blindspot.config import NetworkSettings
-    from napari_blindspot.pretraining.training import Pretraining
+    from napari_blindspot.pretraining.training import Exam, Pretraining
 
 
 def _teachers() -> dict[str, NetworkSettings]:
@@ -68,9 +69,7 @@ def make_network(name: str) -> BlindSpotNetwork | StudentNetwork:
     return network
 
 
-def write_start(
-    folder: Path, name: str, training: Pretraining, score: float, recordings: int
-) -> Path:
+def write_start(folder: Path, name: str, training: Pretraining, exam: Exam) -> Path:
     """Write the averaged weights in half precision, and enter them in the index.
 
     Parameters
@@ -81,10 +80,9 @@ def write_start(
         One of `KINDS`.
     training
         What was trained.
-    score
-        Its mean loss on recordings that it was not trained on.
-    recordings
-        How many of those there were.
+    exam
+        Recordings that it was not trained on; the index states the mean loss on all of
+        them, and on the first few, which is looked at again more often.
 
     Returns
     -------
@@ -94,12 +92,14 @@ def write_start(
     content = save(half_weights(training.average))
     path = folder / f"{name}.safetensors"
     path.write_bytes(content)
+    score, of_first = exam(training.average), exam(training.average, FIRST_OF_EXAM)
     facts: dict[str, Any] = {
         "steps": training.step,
         "plan": asdict(training.plan),
         "begun_with": training.begun,
         "exam": round(score, 4),
-        "exam_recordings": recordings,
+        "exam_recordings": len(exam.parts),
+        "exam_of_first": round(of_first, 4),
         "napari_blindspot": __version__,
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
     from napari_blindspot.networks.student import StudentNetwork
 
+FIRST_OF_EXAM = 3
+"""Recordings of the exam that take no time, for a look at weights now and then."""
+
 _BETAS = (0.9, 0.99)
 _EMA = 0.999
 _CLIP = 1.0
@@ -233,23 +236,32 @@ class Pretraining:
             or for another network.
         """
         kept = torch.load(path, map_location=self.device, weights_only=True)
-        plan = asdict(self.plan) | {"workers": kept["plan"]["workers"]}
-        if plan != kept["plan"]:
+        if other := _others(asdict(self.plan), kept["plan"], but="workers"):
             raise InputError(
-                f"{path} was begun by another plan ({kept['plan']}) than this one "
-                f"({plan}); give the same options, or another folder to begin anew."
+                f"{path} was begun by another plan ({other}), whose course this one "
+                f"would not continue; give the same options, or another folder."
             )
         settings = self.network.settings.model_dump(mode="json")
-        if kept.get("settings", settings) != settings:
+        if other := _others(settings, kept.get("settings", settings)):
             raise InputError(
-                f"{path} is of another network ({kept['settings']}) than this one "
-                f"({settings}); give another folder to begin anew."
+                f"{path} is of another network ({other}); give another folder to begin "
+                f"anew."
             )
         self.network.load_state_dict(kept["network"])
         self.average.load_state_dict(kept["average"])
         self.optimiser.load_state_dict(kept["optimiser"])
         self.step = int(kept["step"])
         self.begun = kept.get("begun")
+
+
+def _others(now: dict[str, Any], then: dict[str, Any], but: str = "") -> str:
+    """Name what differs, as it was and as it is; empty if nothing does."""
+    names = [name for name in now | then if name != but]
+    return ", ".join(
+        f"{name}={then.get(name)!r}, now {now.get(name)!r}"
+        for name in names
+        if now.get(name) != then.get(name)
+    )
 
 
 class Exam:
@@ -268,8 +280,8 @@ class Exam:
             crops = episode.draw(np.random.default_rng(number), _EXAM_CROPS)
             self.parts.append((episode, crops.on(device)))
 
-    def __call__(self, network: nn.Module) -> float:
-        """Return the mean loss of a network."""
+    def __call__(self, network: nn.Module, first: int | None = None) -> float:
+        """Return the mean loss of a network, on the first few recordings or all."""
         with torch.no_grad():
-            losses = [float(loss_of(network, *part)) for part in self.parts]
+            losses = [float(loss_of(network, *part)) for part in self.parts[:first]]
         return float(np.mean(losses))
