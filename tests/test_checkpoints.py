@@ -14,7 +14,7 @@ from napari_blindspot.errors import CheckpointError, RunError
 from napari_blindspot.io import open_stack
 from napari_blindspot.measure.camera_maps import read_camera
 from napari_blindspot.progress import CancelToken, Job, run
-from napari_blindspot.training import distilling, fitting, keeping, widening
+from napari_blindspot.training import distilling, fitting, keeping, warm, widening
 from napari_blindspot.training.checkpoint import pack, unpack
 from napari_blindspot.training.distilling import distill
 from napari_blindspot.training.holes import Holes
@@ -155,6 +155,23 @@ def test_a_student_that_was_stopped_ends_as_if_it_never_was(
         teacher.teacher.last.weight.mul_(2)
     with pytest.raises(CheckpointError, match="another network or schedule"):
         run(distill(teacher, stack, settings, CancelToken(), keep=kept))
+
+
+def test_a_training_does_not_go_on_from_other_start_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values, kept = recording(), Memory()
+
+    def job(token: CancelToken) -> Any:
+        return learning_job(values, kept, token)
+
+    assert Follower(2).run(job) is None
+    facts = warm.Beginning.as_dict
+    monkeypatch.setattr(
+        warm.Beginning, "as_dict", lambda self: {**facts(self), "sha256": "another"}
+    )
+    with pytest.raises(CheckpointError, match="another network or schedule"):
+        Follower().run(job)
 
 
 def test_the_state_is_kept_on_the_way_and_a_killed_training_goes_on(
