@@ -15,7 +15,8 @@ sizes
     ones of the same size.
 trust
     Things that were in no generated volume (text, rings, single lines), an empty field
-    and pure noise: the error of the warm and of the cold result.
+    of a tenth of full light, and a dark one, which is pure noise of reading: the error
+    of the warm and of the cold result.
 photos
     Photographs of Set12 with Gaussian noise, each by itself, as microscopy stacks of
     one plane.
@@ -239,7 +240,8 @@ def fields() -> dict[str, NDArray[np.float64]]:
     tall = np.kron(glyphs, np.ones((2, 2)))
     for top in range(8, 110, 24):
         text[:, top : top + tall.shape[0], 6 : 6 + tall.shape[1]] += 0.9 * tall
-    return {"text": text, "rings": rings, "lines": lines, "empty": empty}
+    dark = np.zeros(FIELD)
+    return {"text": text, "rings": rings, "lines": lines, "empty": empty, "dark": dark}
 
 
 _GLYPHS = """

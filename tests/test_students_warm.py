@@ -102,6 +102,17 @@ def test_every_channel_is_told_its_own_noise(dyes: NDArray[np.uint16]) -> None:
     torch.testing.assert_close(eyes.slope, torch.tensor([one.a for one in expected]))
 
 
+@pytest.mark.parametrize(
+    ("start", "name"), [("warm", "student-small"), ("cold", "teacher")]
+)
+def test_shipped_weights_are_taken_where_they_are_wanted(
+    start: str, name: str, dyes: NDArray[np.uint16]
+) -> None:
+    usual: dict[str, Any] = {"axes": "ZYX", "student": "small", **CPU}
+    student = nb.distill(in_noise(), dyes[0], start=start, **usual)
+    assert student.provenance["distillation"]["start"]["name"] == name
+
+
 def test_what_was_learnt_beside_the_plain_kernel_keeps_it(
     dyes: NDArray[np.uint16],
 ) -> None:

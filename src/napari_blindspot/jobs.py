@@ -346,16 +346,19 @@ def student_size(model: Model, settings: ModelChoice) -> StudentSize | None:
 def distill_settings(settings: ModelChoice, size: StudentSize) -> DistillSettings:
     """Return how the student of a run is taught: the size, the rest as in the run.
 
-    It is not taught for longer, or for more steps, than its teacher may be trained.
+    It is not taught for longer, or for more steps, than its teacher may be trained. It
+    starts warm unless the run was to start cold.
     """
     shared = set(DistillSettings.model_fields) & set(ModelChoice.model_fields)
-    kept = settings.model_dump(include=shared - {"student", "minutes", "steps"})
+    own = {"student", "minutes", "steps", "start"}
+    kept = settings.model_dump(include=shared - own)
     usual = student_recipe(pick_device(settings.device).type)
     if settings.minutes is not None and settings.minutes < usual.minutes:
         kept["minutes"] = settings.minutes
     if settings.steps is not None:  # in steps again, so that a seed gives one student
         kept["steps"] = max(1, min(settings.steps, usual.steps))
-    return DistillSettings(student=size, **kept)
+    start = "cold" if settings.start == "cold" else "warm"
+    return DistillSettings(student=size, start=start, **kept)
 
 
 def preview_plane(

@@ -251,6 +251,12 @@ class DistillSettings(OpenSettings, CameraSettings, DeviceSettings):
     student: StudentSize = Field(
         "small", description="Size of the student: tiny, small or full."
     )
+    start: Literal["warm", "cold"] = Field(
+        "warm",
+        description="warm: begin with the weights of a student that comes with the "
+        "package, where the teacher sees as it does; cold: with those of the teacher, "
+        "where they have the same shape.",
+    )
     minutes: float | None = Field(
         None,
         gt=0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import cycle
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -89,7 +89,7 @@ def distill(
         asked = len(lessons) + len(kept_back)
         recipe = recipe.model_copy(update={"lessons": asked})
         torch.manual_seed(settings.seed)
-        pupil = first_student(model, settings.student)
+        pupil = first_student(model, settings.student, settings.start)
         if pupil.sentence:
             yield Progress("distill", 0, 100, "%", pupil.sentence)
         taught = yield from teach(
@@ -209,7 +209,9 @@ class Pupil:
     sentence: str = ""
 
 
-def first_student(model: Model, size: StudentSize) -> Pupil:
+def first_student(
+    model: Model, size: StudentSize, start: Literal["warm", "cold"] = "warm"
+) -> Pupil:
     """Return the student of a teacher, with shipped weights where there are any.
 
     They are for teachers that see their planes in units of the noise, and not where
@@ -221,11 +223,13 @@ def first_student(model: Model, size: StudentSize) -> Pupil:
         The teacher; where it sees in units of the noise, the student takes them over.
     size
         Size of the student.
+    start
+        Whether shipped weights are wanted.
     """
     cold = make_student(model.learner, size)
     eyes = model.teacher.eyes if model.has_hole else None
     used = model.provenance.get("start", {}).get("used", True)
-    if eyes is None or not used:
+    if start == "cold" or eyes is None or not used:
         return Pupil(cold)
     in_noise = {
         "units": "noise",
