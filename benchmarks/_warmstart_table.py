@@ -155,7 +155,10 @@ def _photos(cases: Cases) -> list[str]:
 
 
 def _beside(cases: Cases, peers: Cases) -> list[str]:
-    """Say in a table what the curves come to, over all cases that have both sides."""
+    """Say in a table what the curves come to, over all cases that have both sides.
+
+    A case is a truth at a light level; seeds are averaged first.
+    """
     taken = {n for one in cases.values() for key in one if (n := _steps(key))}
     last = max((n for n in taken if isinstance(n, int)), default=0)
     pairs = {
@@ -165,23 +168,26 @@ def _beside(cases: Cases, peers: Cases) -> list[str]:
         f"{last} steps − cold, {last}": (f"warm {last}", f"cold {last}"),
     }
     lines = [
-        "What that comes to, warm against the others, in dB:",
+        "What that comes to, warm against the others, in dB; mean, least and most of "
+        "the cases, each of them the mean over its seeds:",
         "",
-        "| warm | runs | mean | least | most |",
-        "|---|---|---|---|---|",
+        "| warm | cases | runs | mean | least | most |",
+        "|---|---|---|---|---|---|",
     ]
     for title, (left, right) in pairs.items():
         both = [{**one, "noise2void": _best(peers.get(key, {}))} for key, one in
                 cases.items()]  # fmt: skip
-        gains = [
-            _psnr(one[left]) - _psnr(one[right])
-            for one in both
-            if one.get(left) is not None and one.get(right) is not None
-        ]
+        gains: dict[str, list[float]] = {}
+        for key, one in zip(cases, both, strict=True):
+            if one.get(left) is not None and one.get(right) is not None:
+                gain = _psnr(one[left]) - _psnr(one[right])
+                gains.setdefault(key.rsplit("/", 1)[0], []).append(gain)
         if gains:
-            told = (np.mean(gains), min(gains), max(gains))
+            means = [np.mean(found) for found in gains.values()]
+            told = (np.mean(means), min(means), max(means))
             cells = " | ".join(f"{value:+.2f}" for value in told)
-            lines.append(f"| {title} | {len(gains)} | {cells} |")
+            runs = sum(map(len, gains.values()))
+            lines.append(f"| {title} | {len(gains)} | {runs} | {cells} |")
     return lines
 
 
