@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from _photos import draw_crops
+from napari_blindspot.methods.filter_fit import fit_filter
+from napari_blindspot.methods.filter_fit_joint import fit_joint_filter
 from napari_blindspot.methods.learned_noise import NoiseLearner
-from napari_blindspot.methods.start import fit_start
-from napari_blindspot.methods.start_joint import fit_joint_start
 from napari_blindspot.networks.blindspot import BlindSpotNetwork, pad_high
 from napari_blindspot.networks.plain import PlainUNet
 from napari_blindspot.networks.unet import initialise
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from _photos import Line, Noise, Photo, Scale
     from napari_blindspot.config import NetworkSettings
 
-_START_VOXELS = 6 * 10**5
-_START_BATCH = 24
+_FILTER_VOXELS = 6 * 10**5
+_FILTER_BATCH = 24
 _MASKED = 0.01  # of the pixels of a crop
 _ROI = 5  # px: a masked pixel takes the value of another one this near
 
@@ -195,14 +195,15 @@ class BlindSpot:
     def _begin(self, rng: np.random.Generator) -> None:
         """Fit the blind filters to some crops of the noisy images."""
         crops = []
-        for _ in range(math.ceil(_START_VOXELS / (_START_BATCH * self.effort.crop**2))):
-            noisy, which = draw_crops(self.images, self.effort.crop, _START_BATCH, rng)
+        size = _FILTER_BATCH * self.effort.crop**2
+        for _ in range(math.ceil(_FILTER_VOXELS / size)):
+            noisy, which = draw_crops(self.images, self.effort.crop, _FILTER_BATCH, rng)
             planes = torch.from_numpy(noisy)
             target = torch.ones(len(noisy), *noisy.shape[2:])
             crops.append(
                 (planes, target, self._frozen([self.photos[i] for i in which]))
             )
-        fit = fit_start if self.settings.channels == 1 else fit_joint_start
+        fit = fit_filter if self.settings.channels == 1 else fit_joint_filter
         fit(self.network, crops)  # type: ignore[operator]
         self.network.wake()
 

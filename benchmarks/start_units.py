@@ -30,7 +30,7 @@ from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.normalize import fit_normalization
 from napari_blindspot.pretraining.episodes import Episode, load_episodes
-from napari_blindspot.pretraining.lessons import take_start
+from napari_blindspot.pretraining.lessons import take_filter
 from napari_blindspot.pretraining.recordings import Recording
 from napari_blindspot.pretraining.shipping import KINDS
 from napari_blindspot.pretraining.training import Plan, Pretraining
@@ -92,7 +92,7 @@ def answer(network: BlindSpotNetwork, case: Case, units: str) -> float:
     noisy = scale.forward(case.noisy)
     recording = Recording(clean, noisy, a, b, floor, 1.0, 1.0, (1, 1, 1), CONTEXT)
     episode = seen_in(units, Episode(recording, np.random.default_rng(0)))
-    take_start(network, episode)
+    take_filter(network, episode)
     images = []
     for at in range(len(noisy)):
         planes = torch.from_numpy(episode.planes(at))[None]

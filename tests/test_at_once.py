@@ -82,7 +82,7 @@ def test_no_student_where_it_cannot_stand_in_for_the_run(
 def test_both_are_told_the_noise_of_the_average_pixel(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("napari_blindspot.training.starting._START_VOXELS", 60_000)
+    monkeypatch.setattr("napari_blindspot.training.filters._VOXELS", 60_000)
     spread = rng.choice([2.0, 20.0], (64, 64), p=[0.8, 0.2])
     frames = (100 + spread * rng.normal(size=(64, 64, 64))).astype(np.float32)
     dark = tmp_path / "dark.tif"

@@ -358,7 +358,7 @@ def test_the_calibration_is_read_once_for_training_and_prediction(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("napari_blindspot.training.starting._START_VOXELS", 20_000)
+    monkeypatch.setattr("napari_blindspot.training.filters._VOXELS", 20_000)
     dark = sensor.dark_file(tmp_path / "dark.tif")
     opened = []
 

@@ -47,7 +47,7 @@ KINDS: dict[str, tuple[int, dict[str, Any]]] = {  # channels, settings
 def short_start() -> Iterator[None]:
     """Fit the blind filters to few voxels, which takes most of a short training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_blindspot.training.starting._START_VOXELS", 10**5)
+        patch.setattr("napari_blindspot.training.filters._VOXELS", 10**5)
         yield
 
 

@@ -198,7 +198,7 @@ class TestDarkStack:
         dark_file: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("napari_blindspot.training.starting._START_VOXELS", 20_000)
+        monkeypatch.setattr("napari_blindspot.training.filters._VOXELS", 20_000)
         half = {"axes": "ZYX", "dark": dark_file, "region": "z=0:3,y=0:48,x=16:64"}
         done = nb.denoise(recorded, steps=1, seed=1, **half)
         again = nb.predict(done.model, recorded, **half)

@@ -41,7 +41,7 @@ HOLES: list[Hole] = [(1, 1, 1), (1, 3, 5), (1, 9, 9), (1, 13, 13), (3, 1, 1), (9
 def short_start() -> Iterator[None]:
     """Fit the blind filters to few voxels, which takes most of a short training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_blindspot.training.starting._START_VOXELS", 10**5)
+        patch.setattr("napari_blindspot.training.filters._VOXELS", 10**5)
         yield
 
 

@@ -63,7 +63,7 @@ def noisy(truth: np.ndarray) -> np.ndarray:
 def short_start() -> Iterator[None]:
     """The blind filter is fitted to a few voxels: the tests want no quality."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_blindspot.training.starting._START_VOXELS", 60_000)
+        patch.setattr("napari_blindspot.training.filters._VOXELS", 60_000)
         yield
 
 

@@ -233,7 +233,7 @@ def begun(stack: NDArray[Any], **settings: Any) -> tuple[nb.Model, list[str]]:
 def short_start() -> Any:
     """Fit the blind filters to few voxels."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_blindspot.training.starting._START_VOXELS", 10**5)
+        patch.setattr("napari_blindspot.training.filters._VOXELS", 10**5)
         yield
 
 

@@ -153,7 +153,7 @@ def test_stopping_the_gradient_changes_the_gradient_and_nothing_else(
 def test_the_setting_reaches_training(
     noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_blindspot.training.starting._START_VOXELS", 30_000)
+    monkeypatch.setattr("napari_blindspot.training.filters._VOXELS", 30_000)
     values = np.random.default_rng(0).poisson(20 * np.clip(noisy, 0, None) + 1)
     free, stopped = (
         nb.train(values, axes="ZYX", steps=3, threads=1, stop_gradient=stop)
@@ -223,7 +223,7 @@ def test_what_was_learned_is_read_back_in_data_units(
 def test_the_learned_noise_is_that_of_the_model(
     noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_blindspot.training.starting._START_VOXELS", 30_000)
+    monkeypatch.setattr("napari_blindspot.training.filters._VOXELS", 30_000)
     told: list[str] = []
     result = nb.denoise(
         100 + 50 * noisy,

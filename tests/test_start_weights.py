@@ -64,7 +64,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "weights"
     shutil.copytree(FOLDER, folder)
     monkeypatch.setattr(shipped, "weights_folder", lambda: folder)
-    monkeypatch.setattr("napari_blindspot.training.starting._START_VOXELS", 30_000)
+    monkeypatch.setattr("napari_blindspot.training.filters._VOXELS", 30_000)
     return folder
 
 

@@ -20,8 +20,8 @@ from napari_blindspot.methods.bayesian import (
     negative_log_likelihood,
     posterior,
 )
+from napari_blindspot.methods.filter_fit import Sums, fit_filter, ring_masks
 from napari_blindspot.methods.objective import Objective
-from napari_blindspot.methods.start import Sums, fit_start, ring_masks
 from napari_blindspot.networks.blindspot import BlindSpotNetwork, Prior
 from napari_blindspot.noise.field import NoiseField
 from napari_blindspot.noise.likelihood import Affine
@@ -160,7 +160,7 @@ def test_the_start_is_better_than_a_plain_average(
             return float(((network(planes).mean - torch.from_numpy(clean)) ** 2).mean())
 
     plain = error()
-    fit_start(network, [(planes, target, noise)])
+    fit_filter(network, [(planes, target, noise)])
     assert error() < 0.5 * plain
     assert float(network.start.kernel[0, 1, 5, 5]) == 0  # the voxel itself
     assert float(network.start.kernel.sum()) == pytest.approx(1, abs=1e-5)
@@ -173,7 +173,7 @@ def test_a_hole_as_large_as_the_filter_leaves_the_start_alone(
     network = BlindSpotNetwork(settings)
     before = network.start.kernel.clone()
     planes = torch.from_numpy(noisy[None, :1])
-    fit_start(network, [(planes, torch.ones(1, 64, 64), flat_noise(0, 0.04))])
+    fit_filter(network, [(planes, torch.ones(1, 64, 64), flat_noise(0, 0.04))])
     assert torch.equal(network.start.kernel, before)
     assert torch.isfinite(network(planes).mean).all()
 
@@ -182,7 +182,7 @@ def test_nothing_to_learn_from_is_one_sentence(noisy: np.ndarray) -> None:
     planes = torch.from_numpy(noisy[None, :3])
     crops = [(planes, torch.zeros(1, 64, 64), flat_noise(0, 0.04))]
     with pytest.raises(InputError, match="no voxel of the stack can be learnt from"):
-        fit_start(BlindSpotNetwork(TINY), crops)
+        fit_filter(BlindSpotNetwork(TINY), crops)
 
 
 def test_training_lowers_the_held_out_score(noisy: np.ndarray) -> None:

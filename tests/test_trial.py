@@ -36,7 +36,7 @@ STILL = 1e-9  # a learning rate by which nothing changes
 @pytest.fixture(scope="module", autouse=True)
 def short_start() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_blindspot.training.starting._START_VOXELS", 30_000)
+        patch.setattr("napari_blindspot.training.filters._VOXELS", 30_000)
         yield
 
 

@@ -48,7 +48,7 @@ TOLD: dict[str, list[str]] = {}
 def short_start() -> Iterator[None]:
     """Fit the blind filters to few voxels, which takes most of a short training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_blindspot.training.starting._START_VOXELS", 60_000)
+        patch.setattr("napari_blindspot.training.filters._VOXELS", 60_000)
         yield
 
 

@@ -42,7 +42,7 @@ STEPS = 20
 def short_start() -> Iterator[None]:
     """Fit the blind filters to few voxels, which takes most of a short training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_blindspot.training.starting._START_VOXELS", 10**5)
+        patch.setattr("napari_blindspot.training.filters._VOXELS", 10**5)
         yield
 
 
@@ -85,7 +85,7 @@ def train(
 @pytest.fixture(scope="module")
 def grown() -> tuple[nb.Model, list[str]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_blindspot.training.starting._START_VOXELS", 10**5)
+        patch.setattr("napari_blindspot.training.filters._VOXELS", 10**5)
         return train(recording(shared=True), patch)
 
 

@@ -21,7 +21,7 @@ from napari_blindspot.networks.student import StudentNetwork
 from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.pretraining import episodes
 from napari_blindspot.pretraining.episodes import Crops, Episode, Episodes, make_episode
-from napari_blindspot.pretraining.lessons import loss_of, relative_error, take_start
+from napari_blindspot.pretraining.lessons import loss_of, relative_error, take_filter
 from napari_blindspot.pretraining.shipping import KINDS, make_network, write_start
 from napari_blindspot.pretraining.training import (
     FIRST_OF_EXAM,
@@ -133,7 +133,7 @@ def test_crops_show_the_planes_that_the_recording_allows() -> None:
 def test_the_network_is_given_the_start_of_the_recording() -> None:
     episode = make_episode(0, 1)
     network = tiny()
-    take_start(network, episode)
+    take_filter(network, episode)
     own = dict(network.named_buffers())
     for name, tensor in episode.start.items():
         assert torch.equal(own[name], tensor)
@@ -174,7 +174,7 @@ def test_a_teacher_is_told_the_clean_value_and_stays_blind() -> None:
     assert float(loss_of(network, episode, other).detach()) > before
     changed = crops.planes.clone()
     changed[:, 2, 8, 8] += 100
-    take_start(network, episode)
+    take_filter(network, episode)
     means = [
         network(planes, episode.hole).mean[:, 8, 8]
         for planes in (crops.planes, changed)

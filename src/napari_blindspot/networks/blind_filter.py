@@ -1,8 +1,8 @@
 """A fixed linear filter around the blind spot: where the network starts from.
 
 The prior mean before any training is a weighted average of the voxels outside the
-hole. The weights are fitted to the stack by least squares (`methods.start`), so the
-network begins at the quality of the best linear filter and learns the correction.
+hole. Its weights are fitted to the stack by least squares (`methods.filter_fit`), so
+the network begins at the quality of the best linear filter and learns the correction.
 """
 
 from __future__ import annotations

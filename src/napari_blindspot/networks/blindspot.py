@@ -12,10 +12,10 @@ The centre plane is seen through four half-planes, the neighbour planes whole; i
                               variance v = spread² · softplus(h₁) ◄─┘
 
 ``unit`` is the spread of the noisy values around the filter's answer, ``spread`` that
-of the clean ones: both are measured (`methods.start`), so that one learning rate fits
-every noise level. With `NetworkSettings.units` the U-Nets see every plane in units of
-its noise (`networks.stabiliser`), and both spreads are times the noise at the filter's
-answer, so that one set of weights fits every stack.
+of the clean ones: both are measured (`methods.filter_fit`), so that one learning rate
+fits every noise level. With `NetworkSettings.units` the U-Nets see every plane in units
+of its noise (`networks.stabiliser`), and both spreads are times the noise at the
+filter's answer, so that one set of weights fits every stack.
 
 Several channels of a plane may go through it together, next to each other in the
 input. Nothing of a pixel is seen then, in no channel, and the answer is a mean vector

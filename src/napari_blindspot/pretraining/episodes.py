@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
 from napari_blindspot.config import NetworkSettings
-from napari_blindspot.methods.start import fit_start
+from napari_blindspot.methods.filter_fit import fit_filter
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
 from napari_blindspot.noise.likelihood import Affine
 from napari_blindspot.planes import neighbours
@@ -164,7 +164,7 @@ class Episode:
         crops = self.draw(rng, _START_CROPS)
         shown = slice(CONTEXT - context, CONTEXT + context + 1)
         target = torch.ones_like(crops.clean)
-        fit_start(probe, [(crops.planes[:, shown], target, noise or self.judged)])
+        fit_filter(probe, [(crops.planes[:, shown], target, noise or self.judged)])
         found = {
             name: tensor
             for name, tensor in probe.state_dict().items()

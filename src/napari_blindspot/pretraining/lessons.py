@@ -40,7 +40,7 @@ def teacher_loss(network: BlindSpotNetwork, episode: Episode, crops: Crops) -> T
     error far below the noise moves it little, and weighted by a variance that is not
     learnt yet the mean stayed where the filter had put it (measured: 1100 steps).
     """
-    take_start(network, episode)
+    take_filter(network, episode)
     mean, variance = network(crops.planes, episode.hole)
     noise = episode.noise.variance(crops.clean)
     left = _LEFT * noise
@@ -52,7 +52,7 @@ def teacher_loss(network: BlindSpotNetwork, episode: Episode, crops: Crops) -> T
 
 def student_loss(network: StudentNetwork, episode: Episode, crops: Crops) -> Tensor:
     """Return the `relative_error` of the answers; its minimum is the posterior mean."""
-    take_start(network, episode)
+    take_filter(network, episode)
     answer = network(crops.planes)
     noise = episode.noise.variance(crops.clean)
     return relative_error(answer, crops.clean, noise)
@@ -69,7 +69,7 @@ def relative_error(answer: Tensor, clean: Tensor, noise: Any) -> Tensor:
     return torch.log(error + _LEAST_ERROR).mean()
 
 
-def take_start(network: nn.Module, episode: Episode) -> None:
+def take_filter(network: nn.Module, episode: Episode) -> None:
     """Set what belongs to the recording: its scales and, of a teacher, its filter."""
     own = dict(network.named_buffers())
     for name, tensor in episode.start.items():

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_blindspot.training.checkpoint import part, prefixed
+from napari_blindspot.training.filters import fit_filters
 from napari_blindspot.training.starting import (
-    fit_starts,
     fitted_at_once,
     judge_trial,
     take_weights,
@@ -156,7 +156,7 @@ class Course:
     def begin(self, cancel: CancelToken) -> str:
         """Fit the filter and take the start weights; say so if they do not fit."""
         trainer = self.trainer
-        fit_starts(self.network, trainer, self.sampler, cancel)
+        fit_filters(self.network, trainer, self.sampler, cancel)
         trainer.restart()
         filter_alone = copy.deepcopy(trainer.average)
         self.start = start = take_weights(trainer, self.held_out, self.warm)
@@ -212,8 +212,8 @@ class Course:
         if adjusted.hole is not None:
             self.hole = adjusted.hole
             self.trainer.turn(self.hole)
-            fit_starts(self.network, self.trainer, self.sampler, cancel)
-            self.trainer.share_start()
+            fit_filters(self.network, self.trainer, self.sampler, cancel)
+            self.trainer.share_filter()
         # Scores under another noise or behind another hole cannot be compared.
         self.best, self.held_out = Best(), self.sampler.held_out(_HELD_OUT_CROPS)
         self._check()

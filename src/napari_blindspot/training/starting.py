@@ -1,4 +1,4 @@
-"""The first state of a network: the filter fitted to the stack, and the weights.
+"""The weights that training starts from: taken, tried, or forgotten.
 
 Whether weights fit the stack is measured: on held-out voxels, against the blind filter
 alone. Those that do not fit as they are get a trial, and those that no trial helps are
@@ -8,29 +8,22 @@ forgotten.
 from __future__ import annotations
 
 import copy
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_blindspot.methods.start import fit_start
-from napari_blindspot.methods.start_joint import fit_joint_start
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from napari_blindspot.config import Recipe
     from napari_blindspot.config.recipes import Plan
     from napari_blindspot.methods.criterion import Criterion
     from napari_blindspot.networks.blindspot import BlindSpotNetwork
-    from napari_blindspot.progress import CancelToken
     from napari_blindspot.training.course import Best
-    from napari_blindspot.training.sampling import Batch, CropSampler
-    from napari_blindspot.training.trainer import Crop, Trainer
+    from napari_blindspot.training.sampling import Batch
+    from napari_blindspot.training.trainer import Trainer
 
-_START_VOXELS = 6 * 10**5
-_START_BATCH = 24
 _HOPELESS = 1.0  # as of `Criterion.gap`: no short training makes that up
 _LEAST_LEAD = 1e-5  # of the score, that is no rounding
 _TRIAL_STEPS = 25  # at least; the average of the weights is young before
@@ -212,41 +205,3 @@ def trial_words(start: Mapping[str, Any], *, is_over: bool) -> str:
         return f"{within} came to be better than the filter ({scores}){so}"
     so = "the best linear filter alone answers" if is_over else "training starts cold"
     return f"{within} were never better than the filter ({scores}), so {so}"
-
-
-def fit_starts(
-    network: BlindSpotNetwork,
-    trainer: Trainer,
-    sampler: CropSampler,
-    cancel: CancelToken,
-) -> None:
-    """Fit every start of the network to crops of what it is the start of."""
-    starts = network.settings.starts
-    if network.settings.channels > 1:
-        fit_joint_start(network, StartCrops(trainer, sampler, cancel))
-        return
-    for kind in range(starts):
-        own = sampler if starts == 1 else sampler.of_channel(kind)
-        fit_start(network, StartCrops(trainer, own, cancel), kind)
-
-
-@dataclass(slots=True)
-class StartCrops:
-    """The crops that the blind filter is fitted to, drawn a few at a time.
-
-    They are kept: several channels are fitted one after the other.
-    """
-
-    trainer: Trainer
-    sampler: CropSampler
-    cancel: CancelToken
-    drawn: list[Batch] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[Crop]:
-        """Give the same crops every time."""
-        size = _START_BATCH * self.sampler.crop**2
-        for index in range(math.ceil(_START_VOXELS / size)):
-            self.cancel.raise_if_cancelled()
-            if index == len(self.drawn):
-                self.drawn.append(self.sampler.draw(_START_BATCH))
-            yield self.trainer.on_cpu(self.drawn[index])

@@ -83,7 +83,7 @@ class Trainer:
         for criterion in (self.objective, self.average):
             criterion.turn(hole)
 
-    def share_start(self) -> None:
+    def share_filter(self) -> None:
         """Give the average the blind filter and the scales of the network."""
         pairs = zip(self.average.buffers(), self.objective.buffers(), strict=True)
         for old, new in pairs:

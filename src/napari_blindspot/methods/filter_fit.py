@@ -31,7 +31,7 @@ _RIDGE = 1e-4  # of the mean eigenvalue: keeps nearly equal rings from fighting
 _LEAST_SPREAD = 0.02  # of the noise variance: the prior is never certain at first
 
 
-def fit_start(
+def fit_filter(
     network: BlindSpotNetwork,
     crops: Iterable[tuple[Tensor, Tensor, Likelihood]],
     kind: int = 0,

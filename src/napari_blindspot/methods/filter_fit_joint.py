@@ -1,6 +1,6 @@
 """Fit the blind filters of several channels, and how far the channels vary together.
 
-Each channel gets the filter that is best for it alone (`methods.start`). What the
+Each channel gets the filter that is best for it alone (`methods.filter_fit`). What the
 filters leave over has a covariance over the channels; without that of the noise it is
 the covariance of the clean values around the filters' answers, from which the network
 starts.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from napari_blindspot.errors import InputError
-from napari_blindspot.methods.start import Sums, ring_masks, ring_voxels
+from napari_blindspot.methods.filter_fit import Sums, ring_masks, ring_voxels
 from napari_blindspot.noise.covariance import one_channel
 from napari_blindspot.noise.likelihood import mapped
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _LEAST_SPREAD = 0.02  # of the noise variance: the prior is never certain at first
 
 
-def fit_joint_start(network: BlindSpotNetwork, crops: Iterable[Crop]) -> None:
+def fit_joint_filter(network: BlindSpotNetwork, crops: Iterable[Crop]) -> None:
     """Set the blind filters of a network of several channels and its scales.
 
     Parameters

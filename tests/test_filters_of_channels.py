@@ -21,7 +21,7 @@ from napari_blindspot.config import (
 from napari_blindspot.errors import InputError, ModelFileError
 from napari_blindspot.inference.predictor import Predictor
 from napari_blindspot.io import open_sink, open_stack
-from napari_blindspot.methods.start import fit_start
+from napari_blindspot.methods.filter_fit import fit_filter
 from napari_blindspot.model import Model
 from napari_blindspot.model_file import read_header
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
@@ -50,7 +50,7 @@ TINY = NetworkSettings(width=4, depth=1, context=1, neighbour_width=4, starts=2)
 
 @pytest.fixture(autouse=True)
 def _few_voxels_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_blindspot.training.starting._START_VOXELS", 60_000)
+    monkeypatch.setattr("napari_blindspot.training.filters._VOXELS", 60_000)
 
 
 def random_starts(starts: int = 2, **settings: object) -> BlindSpotNetwork:
@@ -142,8 +142,8 @@ def test_each_channel_starts_as_it_would_alone(rng: np.random.Generator) -> None
         noise = mapped(torch.from_numpy, batch.noise)
         crops = [(torch.from_numpy(batch.maps), torch.from_numpy(batch.target), noise)]
         alone = BlindSpotNetwork(TINY.model_copy(update={"starts": 1}))
-        fit_start(alone, crops)
-        fit_start(network, crops, kind)
+        fit_filter(alone, crops)
+        fit_filter(network, crops, kind)
         assert torch.equal(network.start.kernel[kind], alone.start.kernel[0])
         assert torch.equal(network.unit[kind], alone.unit)
         assert torch.equal(network.spread[kind], alone.spread)
