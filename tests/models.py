@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from napari_blindspot.config import NetworkSettings, Recipe
 from napari_blindspot.config.blind2grad import MaskedNetworkSettings
 from napari_blindspot.config.recipes import MaskedRecipe
-from napari_blindspot.config.students import StudentSettings
+from napari_blindspot.config.students import StudentRecipe, StudentSettings
 from napari_blindspot.model import Model
 from napari_blindspot.networks.blind2grad import Blind2GradNetwork
 from napari_blindspot.networks.student import StudentNetwork
@@ -69,6 +70,31 @@ def random_student(context: int = 1, axis: str = "z", channels: int = 1) -> Mode
         taps = torch.randn(network.kernel.shape, generator=generator)
         network.kernel.copy_(0.1 * taps)
     return Model(network.eval(), *_known(channels), axis if context else "none")
+
+
+TINY = Recipe(
+    network=NetworkSettings(width=4, depth=2, context=1, neighbour_width=4),
+    steps=10,
+    crop=32,
+    batch=2,
+    learning_rate=3e-3,
+)
+"""Of a network for tests of what happens around a training, not of its result."""
+
+
+@contextmanager
+def tiny_recipes() -> Iterator[None]:
+    """Train a small network on small crops, whatever the budget; and small students."""
+    table = {
+        device: dict.fromkeys(("fast", "balanced"), TINY) for device in ("cpu", "gpu")
+    }
+    lessons = StudentRecipe(steps=40, lessons=8, crop=32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_blindspot.training.recipes.RECIPES", table)
+        for room in ("training.distilling", "jobs"):
+            patch.setattr(f"napari_blindspot.{room}.student_recipe", lambda _: lessons)
+        patch.setattr("napari_blindspot.training.filters._VOXELS", 60_000)
+        yield
 
 
 TINY_MASKED = MaskedRecipe(
