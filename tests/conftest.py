@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ os.environ.pop("COLUMNS", None)
 os.environ.pop("LINES", None)
 
 from napari_blindspot.sample import Phantom, nuclei_phantom
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -31,6 +35,15 @@ def rng() -> np.random.Generator:
 def phantom() -> Phantom:
     """A small noisy stack (8, 64, 64) with known truth and camera."""
     return nuclei_phantom((8, 64, 64), seed=1)
+
+
+@pytest.fixture(scope="module")
+def tiny_networks() -> Iterator[None]:
+    """Train tiny networks, in tests of what happens around a training."""
+    from models import tiny_recipes
+
+    with tiny_recipes():
+        yield
 
 
 @pytest.fixture(scope="session")

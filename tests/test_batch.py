@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     Capture = pytest.CaptureFixture[str]
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 QUICK = {"steps": 1, "device": "cpu", "threads": 1}
 WORDS = ["--steps", "1", "--device", "cpu", "--threads", "1"]
 

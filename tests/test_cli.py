@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     Capture = pytest.CaptureFixture[str]
     Patch = pytest.MonkeyPatch
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 DOCUMENTED = (
     "axes channel context voxel-size region method hole quality minutes steps noise "
     "gain offset read-noise model uncertainty dtype device threads seed overwrite json "

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Capture = pytest.CaptureFixture[str]
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 CPU = ["--device", "cpu", "--threads", "1"]
 
 

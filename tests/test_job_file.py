@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     Capture = pytest.CaptureFixture[str]
     Patch = pytest.MonkeyPatch
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 
 def written(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Facts = dict[str, Any]
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 SOURCE = {
     "name": "cells.tif",
     "axes": "ZYX",

@@ -16,7 +16,7 @@ import tifffile
 import zarr
 
 import napari_blindspot as nb
-from models import random_teacher, tiny_recipes
+from models import random_teacher
 from napari_blindspot.errors import (
     Cancelled,
     InputError,
@@ -27,8 +27,10 @@ from napari_blindspot.model_file import save_model
 from napari_blindspot.progress import CancelToken, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("tiny_networks")
 
 NAMES = ["out.ome.zarr", "out.tif"]
 SMALL = {"threads": 1, "uncertainty": True}
@@ -49,12 +51,6 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         "napari_blindspot.inference.predictor.Predictor.max_pixels",
         lambda _: 220 * 220,
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_networks() -> Iterator[None]:
-    with tiny_recipes():
-        yield
 
 
 def stop_after(blocks: int) -> Callable[[CancelToken], Callable[[Progress], None]]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from napari_blindspot.model import Model
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 STEPS = TrainSettings(steps=6, axes="ZYX", threads=1)
 
 

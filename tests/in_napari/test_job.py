@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from napari_blindspot._napari.job import Outcome
     from napari_blindspot.progress import Job
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 
 @pytest.fixture
 def run(qtbot: QtBot) -> Callable[..., Any]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from napari_blindspot._napari.panel import DenoisePanel
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 
 @pytest.fixture
 def form(qtbot: QtBot) -> DenoiseForm:
