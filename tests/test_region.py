@@ -12,6 +12,7 @@ from napari_blindspot.cli import main
 from napari_blindspot.config import DenoiseSettings, parse_settings
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack
+from napari_blindspot.io.region import parse_region
 from napari_blindspot.model_file import save_model
 from napari_blindspot.sample import nuclei_phantom
 
@@ -90,3 +91,12 @@ def test_a_model_of_a_region_denoises_all_of_the_stack_or_another_part(
     )
     assert part.image.shape == (4, 64, 32)
     assert part.provenance["settings"]["region"] == "z=2:6,y=0:64,x=0:32"
+
+
+@pytest.mark.parametrize("given", [5, None, [0, 4], b"z=0:4"])
+def test_a_region_that_is_neither_text_nor_mapping_is_refused(
+    given: object, noisy: NDArray[np.uint16]
+) -> None:
+    stack = open_stack(noisy, axes="ZYX")
+    with pytest.raises(InputError, match="cannot be read; write ranges"):
+        parse_region(given, stack)

@@ -34,11 +34,10 @@ def parse_region(
     Raises
     ------
     InputError
-        If an axis is unknown or given twice, or a range is empty or out of range.
+        If it is neither text nor a mapping, an axis is unknown or given twice, or a
+        range is empty or out of range.
     """
-    items = (
-        region.items() if isinstance(region, Mapping) else _split(named_region(region))
-    )
+    items = region.items() if isinstance(region, Mapping) else _split(region)
     parsed: dict[str, slice] = {}
     for name, wanted in items:
         axis = str(name).strip().upper()
@@ -51,12 +50,13 @@ def parse_region(
     return parsed
 
 
-def _split(text: str) -> list[tuple[str, str]]:
+def _split(region: Any) -> list[tuple[str, str]]:
+    text = named_region(region) if isinstance(region, str) else ""
     pairs = [part.split("=") for part in text.split(",") if part.strip()]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise InputError(
-            f"region={text!r} cannot be read; write ranges like 'z=10:40,y=0:512', or "
-            f"'10:40,0:512,0:512' along z, y and x."
+            f"region={region!r} cannot be read; write ranges like 'z=10:40,y=0:512', "
+            f"or '10:40,0:512,0:512' along z, y and x."
         )
     return [(name, wanted) for name, wanted in pairs]
 
