@@ -243,6 +243,11 @@ def test_report_is_written_once(diagnosis: nb.Diagnosis, tmp_path: Path) -> None
     assert [file.name for file in tmp_path.iterdir()] == ["noise.html"]
 
 
+def test_a_report_is_of_a_diagnosis(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="diagnosis=5 is of type int"):
+        nb.write_report(5, tmp_path / "report.html")
+
+
 def test_a_report_that_appeared_meanwhile_is_kept(
     diagnosis: nb.Diagnosis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

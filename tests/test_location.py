@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from napari_blindspot.errors import InputError
-from napari_blindspot.location import Address, absolute, as_location, without_secrets
+from napari_blindspot.location import (
+    Address,
+    absolute,
+    as_location,
+    as_path,
+    without_secrets,
+)
 from napari_blindspot.streaming.worker import Share
 
 
@@ -87,3 +94,15 @@ def test_what_workers_are_told_shows_no_secret() -> None:
 def test_nothing_is_no_name(text: str) -> None:
     with pytest.raises(InputError, match="names no file or folder; give a path"):
         as_location(text)
+
+
+@pytest.mark.parametrize("given", [5, None, b"a.tif", ["a.tif"]])
+def test_what_is_no_path_is_refused_in_a_sentence(given: Any) -> None:
+    with pytest.raises(InputError, match="a path is needed; give it as text"):
+        as_location(given)
+
+
+def test_a_path_of_this_machine_is_no_address() -> None:
+    assert as_path("a/b.safetensors") == Path("a/b.safetensors")
+    with pytest.raises(InputError, match=r"'s3://b/a\.x' is an address"):
+        as_path("s3://b/a.x")

@@ -4,7 +4,7 @@ import json
 import pickle
 import stat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,9 @@ from napari_blindspot.model_file import FORMAT, read_header
 from napari_blindspot.noise.models import PoissonGaussian
 from napari_blindspot.normalize import Normalization
 from networks import random_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture
@@ -75,6 +78,28 @@ def test_a_wrong_suffix_or_folder_is_refused(model: Model, tmp_path: Path) -> No
         nb.save_model(model, tmp_path / "model.pt")
     with pytest.raises(InputError, match="does not exist"):
         nb.save_model(model, tmp_path / "nowhere" / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda given: nb.save_model(given, "y.safetensors"),
+        lambda given: nb.predict(given, np.zeros((16, 16), np.uint16)),
+        lambda given: nb.distill(given, np.zeros((16, 16), np.uint16)),
+        lambda given: nb.preview(np.zeros((16, 16), np.uint16), given),
+    ],
+    ids=["save", "predict", "distill", "preview"],
+)
+def test_what_is_no_model_is_refused_in_a_sentence(use: Callable[[Any], Any]) -> None:
+    with pytest.raises(InputError, match="model=5 is of type int, which is no model"):
+        use(5)
+
+
+def test_model_files_are_given_by_paths(model: Model) -> None:
+    with pytest.raises(InputError, match="a path is needed"):
+        nb.load_model(5)
+    with pytest.raises(InputError, match="a path is needed"):
+        nb.save_model(model, 5)
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ address, and would show a password that stands in it.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from napari_blindspot.errors import InputError
 
@@ -89,11 +91,12 @@ def as_location(given: str | Path | Address) -> Location:
     Raises
     ------
     InputError
-        If the text is empty, or an address was made a `Path`, which drops one of its
-        slashes, or has a part that nothing can be appended to.
+        If it is neither, the text is empty, or an address was made a `Path`, which
+        drops one of its slashes, or has a part that nothing can be appended to.
     """
     if isinstance(given, Address):
         return given
+    _check_is_path(given)
     if isinstance(given, str) and not given.strip():
         raise InputError(
             f"{given!r} names no file or folder; give a path, such as 'stack.tif', or "
@@ -118,6 +121,23 @@ def as_location(given: str | Path | Address) -> Location:
     return address
 
 
+def as_path(given: str | Path) -> Path:
+    """Return text or a path as a path of this machine.
+
+    Raises
+    ------
+    InputError
+        As `as_location`, or if it is an address.
+    """
+    where = as_location(given)
+    if isinstance(where, Address):
+        raise InputError(
+            f"{str(where)!r} is an address, but a path of this machine is needed; copy "
+            f"the file from or to there yourself."
+        )
+    return where
+
+
 def absolute(given: str | Path | Address) -> Location:
     """Return a location that means the same in any folder of this machine."""
     where = as_location(given)
@@ -127,6 +147,14 @@ def absolute(given: str | Path | Address) -> Location:
 def without_secrets(text: str) -> str:
     """Return text with the users and passwords in its addresses taken out."""
     return _SECRET.sub("", text)
+
+
+def _check_is_path(given: Any) -> None:
+    if not isinstance(given, (str, os.PathLike)):
+        raise InputError(
+            f"{given!r} is of type {type(given).__name__}, but a path is needed; give "
+            f"it as text or as a pathlib.Path, such as 'stack.tif'."
+        )
 
 
 def _check_not_squeezed(given: str | Path) -> None:

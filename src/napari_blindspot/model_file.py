@@ -10,15 +10,15 @@ import hashlib
 import json
 import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_blindspot.config import NetworkSettings
 from napari_blindspot.config.blind2grad import MaskedNetworkSettings
 from napari_blindspot.config.students import StudentSettings
 from napari_blindspot.config.tunable import HoleSettings
-from napari_blindspot.errors import ModelFileError
+from napari_blindspot.errors import InputError, ModelFileError
 from napari_blindspot.io.new_file import check_new_file, write_new_file
+from napari_blindspot.location import as_path
 from napari_blindspot.model import Model
 from napari_blindspot.networks.blind2grad import Blind2GradNetwork
 from napari_blindspot.networks.blindspot import BlindSpotNetwork
@@ -28,6 +28,8 @@ from napari_blindspot.noise.recalibration import Recalibration
 from napari_blindspot.normalize import Normalization
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_blindspot.model import Answer, Learner
     from napari_blindspot.networks.blindspot import Hole
 
@@ -53,7 +55,7 @@ def save_model(model: Model, path: str | Path, *, overwrite: bool = False) -> Pa
     model
         What `train` returned.
     path
-        Where to; the suffix ``.safetensors`` is added where it is missing.
+        Where to; ``.safetensors`` is added to a name without any suffix.
     overwrite
         Replace an existing file.
 
@@ -66,9 +68,13 @@ def save_model(model: Model, path: str | Path, *, overwrite: bool = False) -> Pa
     ------
     OutputExistsError
         If the file exists and `overwrite` is False.
+    InputError
+        If `model` is no model, the name ends in something else, such as ``.pt``, or
+        its folder does not exist or may not be written to.
     RunError
         If it cannot be written.
     """
+    _check_is_model(model)
     target = check_model_path(path, overwrite=overwrite)
     write_new_file(target, model_content(model), _KIND, overwrite=overwrite)
     return target
@@ -109,7 +115,7 @@ def check_model_path(path: str | Path, *, overwrite: bool) -> Path:
         If its folder does not exist or may not be written to, or the suffix belongs
         to another format.
     """
-    target = Path(path)
+    target = as_path(path)
     if not target.suffix:
         target = target.with_suffix(".safetensors")
     return check_new_file(target, _KIND, (".safetensors",), overwrite=overwrite)
@@ -131,8 +137,10 @@ def load_model(path: str | Path) -> Model:
     ------
     ModelFileError
         If the file is missing, truncated, from a newer version or not a model.
+    InputError
+        If `path` is no path of this machine.
     """
-    path = Path(path)
+    path = as_path(path)
     read_header(path)  # says in words what is wrong with the file
     try:
         return model_from(path.read_bytes(), str(path))
@@ -140,6 +148,28 @@ def load_model(path: str | Path) -> Model:
         raise ModelFileError(
             f"{path} could not be read ({error.strerror or error}); check its disk."
         ) from error
+
+
+def as_model(given: Model | str | Path) -> Model:
+    """Return a model, or the one that a model file holds.
+
+    Raises
+    ------
+    ModelFileError, InputError
+        As `load_model`, or if it is neither.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return load_model(given)
+    _check_is_model(given)
+    return given
+
+
+def _check_is_model(given: Any) -> None:
+    if not isinstance(given, Model):
+        raise InputError(
+            f"model={given!r} is of type {type(given).__name__}, which is no model; "
+            f"give what 'train' or 'load_model' returned."
+        )
 
 
 def model_from(content: bytes, where: str) -> Model:
@@ -224,7 +254,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise ModelFileError(
             f"There is no model file {path}; check the spelling, or make one with "

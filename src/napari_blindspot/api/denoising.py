@@ -21,14 +21,14 @@ from napari_blindspot.jobs import (
     train_job,
 )
 from napari_blindspot.location import Address, Location, as_location
-from napari_blindspot.model import Model
-from napari_blindspot.model_file import load_model
+from napari_blindspot.model_file import as_model
 from napari_blindspot.progress import CancelToken, Progress, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_blindspot.facts import Result
+    from napari_blindspot.model import Model
 
     OnProgress = Callable[[Progress], object]
 
@@ -168,8 +168,7 @@ def distill(
     InputError, RunError, Cancelled
         As `denoise`.
     """
-    if not isinstance(model, Model):
-        model = load_model(model)
+    model = as_model(model)
     parsed = parse_settings(DistillSettings, **settings)
     return run(distill_job(model, source, parsed, cancel), on_progress)
 
@@ -212,8 +211,7 @@ def predict(
     InputError, RunError, Cancelled
         As `denoise`.
     """
-    if not isinstance(model, Model):
-        model = load_model(model)
+    model = as_model(model)
     parsed = parse_settings(PredictSettings, **settings)
     if lazy:
         return predict_lazily(model, source, parsed, out, client)

@@ -14,8 +14,7 @@ from napari_blindspot.config import (
 )
 from napari_blindspot.jobs import open_with, preview_plane
 from napari_blindspot.measure.channels import measure_channels
-from napari_blindspot.model import Model
-from napari_blindspot.model_file import load_model
+from napari_blindspot.model_file import as_model
 from napari_blindspot.progress import CancelToken, Progress, run
 from napari_blindspot.reporting.diagnosis import diagnose_job
 from napari_blindspot.training.at_once import ready_student
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_blindspot.model import Model
     from napari_blindspot.noise.models import NoiseModel
     from napari_blindspot.reporting.findings import Diagnosis
 
@@ -103,8 +103,7 @@ def preview(
         If the region holds more than one plane, the model does not fit, or a setting
         has no meaning here, such as ``uncertainty``.
     """
-    if not isinstance(model, Model):
-        model = load_model(model)
+    model = as_model(model)
     parsed = parse_settings(LookSettings, **settings)
     return preview_plane(source, model, region, parsed)
 

@@ -6,11 +6,15 @@ Outputs of stacks have their own checks, see `outputs`.
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from napari_blindspot.errors import InputError, OutputExistsError
 from napari_blindspot.io.outputs import remove, writing
+from napari_blindspot.location import as_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def check_new_file(
@@ -39,10 +43,10 @@ def check_new_file(
     OutputExistsError
         If the file exists and `overwrite` is False.
     InputError
-        If it ends in something else, is a folder, or its folder does not exist or
-        may not be written to.
+        If it is no path, ends in something else, is a folder, or its folder does not
+        exist or may not be written to.
     """
-    path = Path(path)
+    path = as_path(path)
     said = f"{name} {str(path)!r}"
     if path.suffix.lower() not in suffixes:
         raise InputError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindspot.errors import InputError
 from napari_blindspot.io.new_file import check_new_file, write_new_file
 from napari_blindspot.noise.whiteness import ALARM
 from napari_blindspot.reporting.charts import (
@@ -15,6 +16,7 @@ from napari_blindspot.reporting.charts import (
     points_with_errors,
     scatter_with_line,
 )
+from napari_blindspot.reporting.findings import Diagnosis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from napari_blindspot.noise.fixed_pattern import FixedPattern
     from napari_blindspot.noise.whiteness import AxisCorrelation
-    from napari_blindspot.reporting.findings import ChannelDiagnosis, Diagnosis
+    from napari_blindspot.reporting.findings import ChannelDiagnosis
 
 _KIND = "report"
 _STYLE = """
@@ -76,14 +78,24 @@ def write_report(
     Raises
     ------
     InputError
-        If the path cannot be used, or exists and `overwrite` is not given.
+        If `diagnosis` is none, or the path cannot be used, or exists and `overwrite` is
+        not given.
     RunError
         If it cannot be written.
     """
+    _check_is_diagnosis(diagnosis)
     path = check_report_path(path, overwrite=overwrite)
     page = report_html(diagnosis).encode()
     write_new_file(path, page, _KIND, overwrite=overwrite)
     return path
+
+
+def _check_is_diagnosis(given: Any) -> None:
+    if not isinstance(given, Diagnosis):
+        raise InputError(
+            f"diagnosis={given!r} is of type {type(given).__name__}, which is no "
+            f"diagnosis; give what 'diagnose' returned."
+        )
 
 
 def report_html(diagnosis: Diagnosis) -> str:
