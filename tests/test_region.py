@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import tifffile
@@ -100,3 +101,35 @@ def test_a_region_that_is_neither_text_nor_mapping_is_refused(
     stack = open_stack(noisy, axes="ZYX")
     with pytest.raises(InputError, match="cannot be read; write ranges"):
         parse_region(given, stack)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"z": slice(1, 5), "y": slice(8, None)}, "z=1:5,y=8:"),
+        ({"z": 3, "x": slice(None, -16)}, "z=3,x=:-16"),
+        ({"z": "1:5"}, "z=1:5"),
+    ],
+)
+def test_a_mapping_is_kept_as_text(given: dict[str, Any], kept: str) -> None:
+    settings = parse_settings(DenoiseSettings, region=given)
+    assert settings.region == kept
+    json.dumps(settings.model_dump(mode="json"))
+
+
+def test_a_mapping_is_the_same_region_in_every_function(
+    noisy: NDArray[np.uint16],
+) -> None:
+    region = {"z": slice(1, 5), "y": slice(8, 56)}
+    asked = {"axes": "ZYX", "region": region}
+    assert nb.estimate_noise(noisy, **asked) == nb.estimate_noise(
+        noisy, axes="ZYX", region="z=1:5,y=8:56"
+    )
+    result = nb.denoise(noisy, **asked, **QUICK)
+    assert result.image.shape == (4, 48, 64)
+    assert result.provenance["settings"]["region"] == "z=1:5,y=8:56"
+
+
+def test_steps_in_a_mapping_are_refused(noisy: NDArray[np.uint16]) -> None:
+    with pytest.raises(InputError, match="no steps"):
+        nb.estimate_noise(noisy, axes="ZYX", region={"z": slice(0, 6, 2)})

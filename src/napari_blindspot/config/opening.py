@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -18,8 +19,12 @@ def named_region(region: Any) -> Any:
     ----------
     region
         Ranges along z, y and x, or y and x, such as ``"10:40,0:512,0:512"``, get their
-        names; anything else stays as it is.
+        names; a mapping such as ``{"z": slice(10, 40), "t": 3}`` becomes text, as
+        settings are kept as JSON; anything else stays as it is.
     """
+    if isinstance(region, Mapping):
+        parts = (f"{axis}={_as_text(part)}" for axis, part in region.items())
+        return ",".join(parts)
     if not isinstance(region, str) or "=" in region:
         return region
     ranges = [part.strip() for part in region.split(",")]
@@ -29,8 +34,16 @@ def named_region(region: Any) -> Any:
     return ",".join(f"{axis}={part}" for axis, part in zip(axes, ranges, strict=True))
 
 
+def _as_text(part: Any) -> str:
+    """Return a slice, an index or text as it is typed."""
+    if not isinstance(part, slice):
+        return str(part)
+    ends = (part.start, part.stop, *(() if part.step in (None, 1) else (part.step,)))
+    return ":".join("" if end is None else str(end) for end in ends)
+
+
 RegionChoice = Annotated[str, BeforeValidator(named_region)]
-"""A region as text, its axes named."""
+"""A region, given as text or as a mapping, kept as text that names its axes."""
 
 
 class OpenSettings(Settings):
