@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import zarr
 
 import napari_blindspot as nb
 from models import random_teacher
+from napari_blindspot.cli import main
 from napari_blindspot.errors import (
     Cancelled,
     InputError,
@@ -460,3 +462,51 @@ def test_a_result_in_memory_is_not_gone_on_with(rng: np.random.Generator) -> Non
     values = rng.poisson(20, (4, 64, 64)).astype(np.uint16)
     with pytest.raises(InputError, match="kept in memory"):
         nb.predict(random_teacher(), values, axes="ZYX", resume=True)
+
+
+@pytest.fixture
+def small(tmp_path: Path, rng: np.random.Generator) -> Path:
+    path = tmp_path / "small.tif"
+    values = rng.poisson(20, (3, 40, 40)).astype(np.uint16)
+    tifffile.imwrite(path, values, metadata={"axes": "ZYX"}, imagej=True)
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_job_that_is_started_again_when_it_is_done_ends_well(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    model = save_model(random_teacher(), tmp_path / "m.safetensors")
+    words = ["denoise", str(small), str(tmp_path / name), "--model", str(model)]
+    assert main([*words, "--uncertainty", "--resume", "--threads", "1"]) == 0
+    made = digest(tmp_path / name)
+    capsys.readouterr()
+    assert main([*words, "--uncertainty", "--resume", "--json"]) == 0
+    assert "complete already" in json.loads(capsys.readouterr().out)["kept"]
+    assert digest(tmp_path / name) == made
+
+
+@pytest.mark.parametrize("change", ["strength", "uncertainty", "source", "model"])
+def test_a_complete_output_of_another_run_is_refused(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    model = save_model(random_teacher(), tmp_path / "m.safetensors")
+    out = tmp_path / "out.tif"
+    words = ["denoise", str(small), str(out), "--model", str(model), "--resume"]
+    assert main([*words, "--threads", "1"]) == 0
+    if change == "source":
+        tifffile.imwrite(small, tifffile.imread(small)[::-1], imagej=True)
+    elif change == "model":
+        save_model(random_teacher(seed=6), model, overwrite=True)
+    options = {"strength": ["--strength", "0.5"], "uncertainty": ["--uncertainty"]}
+    made = out.read_bytes()
+    assert main([*words, *options.get(change, [])]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert out.read_bytes() == made
+
+
+def test_a_file_of_others_is_no_complete_output(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    out.write_bytes(b"precious")
+    assert main(["denoise", str(small), str(out), "--steps", "0", "--resume"]) == 2
+    assert out.read_bytes() == b"precious"

@@ -32,6 +32,10 @@ from napari_blindspot.config.keeping import KeepSettings
 from napari_blindspot.errors import InputError
 from napari_blindspot.location import Location
 
+_COMPLETE = (
+    "complete already: an earlier run made it with these settings from this source"
+)
+
 
 @app.command(usage="Usage: napari-blindspot denoise [OPTIONS] INPUT OUTPUT")
 @options_from(BatchSettings)
@@ -79,6 +83,9 @@ def denoise(
     from napari_blindspot import api
     from napari_blindspot.io import uncertainty_path
 
+    if settings.resume and _is_complete(source, settings, out):
+        report_facts({"output": out, "kept": _COMPLETE}, json=json)
+        return
     result = follow(lambda token: api.denoise_job(source, settings, out, token))
     noise = [model.as_dict() for model in result.noise]
     report_facts(
@@ -90,6 +97,17 @@ def denoise(
         },
         json=json,
     )
+
+
+def _is_complete(source: Any, settings: DenoiseSettings, out: Location) -> bool:
+    """Return whether an earlier run, with the same settings, has left nothing to do."""
+    from napari_blindspot.io.outputs import is_there
+    from napari_blindspot.jobs import open_with
+    from napari_blindspot.streaming.result import is_finished
+
+    if settings.overwrite or not is_there(out):
+        return False
+    return is_finished(out, open_with(source, settings), settings)
 
 
 @app.command(usage="Usage: napari-blindspot train [OPTIONS] INPUT... MODEL")

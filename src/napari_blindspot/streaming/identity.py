@@ -18,6 +18,7 @@ from napari_blindspot.location import Address, absolute
 from napari_blindspot.planes import middle
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from napari_blindspot.config import Settings
@@ -61,6 +62,35 @@ def settings_identity(settings: Settings) -> dict[str, Any]:
         if isinstance(given, Path):  # another folder to run in is no other file
             facts[name] = str(absolute(given))
     return {name: facts[name] for name in sorted(facts)}
+
+
+def run_digest(settings: Settings, source: Mapping[str, Any]) -> str:
+    """Return what a finished output is known by: its settings and its source.
+
+    Names of folders do not show in it. Files that settings name count with their size
+    and date.
+
+    Parameters
+    ----------
+    settings
+        Those of the run.
+    source
+        From `source_fingerprint`.
+    """
+    named = {
+        name: (state.st_size, state.st_mtime_ns)
+        for name, given in settings
+        if isinstance(given, Path) and (state := _state(given)) is not None
+    }
+    facts = {"settings": settings_identity(settings), "source": source, "files": named}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _state(path: Path) -> os.stat_result | None:
+    try:
+        return path.expanduser().stat()
+    except OSError:
+        return None
 
 
 def check_same(kept: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:

@@ -38,6 +38,7 @@ from napari_blindspot.location import Address
 from napari_blindspot.model_file import model_content, model_digest, model_from
 from napari_blindspot.streaming.identity import (
     check_same,
+    run_digest,
     settings_identity,
     source_fingerprint,
 )
@@ -69,6 +70,11 @@ class RunRecord:
     ----------
     out
         The output.
+
+    Attributes
+    ----------
+    digest
+        What the finished output is known by, from `check` on.
     """
 
     def __init__(self, out: Location) -> None:
@@ -79,6 +85,7 @@ class RunRecord:
                 raise damaged(self.store.location)
             self.store.describe({"run": uuid4().hex})
         self.run = str(self.store.manifest["run"])
+        self.digest = ""
 
     @property
     def is_current(self) -> bool:
@@ -93,13 +100,15 @@ class RunRecord:
         InputError
             Naming what differs.
         """
+        source = source_fingerprint(stack)
         self._agree(
             {
                 "version": __version__,
                 "settings": settings_identity(settings),
-                "source": source_fingerprint(stack),
+                "source": source,
             }
         )
+        self.digest = run_digest(settings, source)
 
     def model(self, name: str) -> Model | None:
         """Return a model that the earlier run has kept, None without."""

@@ -12,13 +12,19 @@ from napari_blindspot.config import CAMERA_FILES
 from napari_blindspot.device import cpu_threads, pick_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import Result, other_correction, provenance_of, run_metrics
-from napari_blindspot.io import check_output, open_sink, uncertainty_path
+from napari_blindspot.io import (
+    check_output,
+    open_sink,
+    read_provenance,
+    uncertainty_path,
+)
 from napari_blindspot.io.outputs import check_not_read, is_begun, is_there
 from napari_blindspot.io.sinks import finished_sink
 from napari_blindspot.progress import CancelToken, Job, Progress
 from napari_blindspot.streaming.cluster import share_out
 from napari_blindspot.streaming.crew import crew_of
 from napari_blindspot.streaming.engine import Outputs, stream_prediction
+from napari_blindspot.streaming.identity import run_digest, source_fingerprint
 from napari_blindspot.streaming.seen import sample_size
 from napari_blindspot.streaming.work import prepare_work
 
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     from napari_blindspot.streaming.work import Work
 
 _FINISHING = "finishing"
+_DIGEST = "run_digest"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +98,27 @@ def check_outputs(
             check_output(beside, stack, settings.overwrite, resume=resume)
 
 
+def is_finished(out: Location, stack: Stack, settings: PredictSettings) -> bool:
+    """Return whether a run with these very settings has completed these outputs.
+
+    Parameters
+    ----------
+    out
+        The output.
+    stack
+        The source, known again by what `source_fingerprint` says of it.
+    settings
+        Compared as far as they decide about values.
+    """
+    places = (out, uncertainty_path(out))[: 1 + settings.uncertainty]
+    if not all(is_there(one) and not is_begun(one) for one in places):
+        return False
+    kept = (read_provenance(out) or {}).get(_DIGEST)
+    if kept is None:
+        return False
+    return bool(kept == run_digest(settings, source_fingerprint(stack)))
+
+
 def write_result(model: Model, found: Found, out: Location | None) -> Job[Result]:
     """Denoise a stack with a model that fits it, and complete the output."""
     stack, settings, record = found.stack, found.settings, found.record
@@ -105,6 +133,8 @@ def write_result(model: Model, found: Found, out: Location | None) -> Job[Result
         plan = record.plan(plan)
         work.predictor.batch_pixels = plan.batch_pixels
     provenance = provenance_of(model, stack, settings)
+    if record is not None:
+        provenance[_DIGEST] = record.digest
     outputs = _open_outputs(found, work, plan, out, provenance)
     start = time.perf_counter()
     try:
