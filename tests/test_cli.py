@@ -379,7 +379,7 @@ def test_ctrl_c_ends_with_130_and_leaves_what_can_be_resumed(
     assert out == ""
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("The run was cancelled")
-    assert err.splitlines()[-1].endswith("go on with --resume (resume=True).")
+    assert err.splitlines()[-1].endswith("go on with --resume.")
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["noisy.tif", "out.ome.zarr.partial"]
     assert noisy_tiff.read_bytes() == source_bytes

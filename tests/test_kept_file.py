@@ -90,11 +90,11 @@ def test_in_the_shell_a_killed_training_goes_on(
     capsys.readouterr()
     assert main(command) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "go on with it by --resume (resume=True)" in said
-    assert "begin anew with --overwrite (overwrite=True)" in said
+    assert "go on with it by --resume, or" in said
+    assert said.endswith("begin anew with --overwrite.")
     assert state.read_bytes() == kept
     assert main([*command, "--seed", "3", "--resume"]) == 2
-    assert "seed=0, but seed=3" in " ".join(capsys.readouterr().err.split())
+    assert "--seed 0, but --seed 3" in " ".join(capsys.readouterr().err.split())
     assert state.read_bytes() == kept
     assert main([*command, "--resume"]) == 0
     assert "Training goes on after step 3" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_blindspot.cli.program import follow, print_lines
 from napari_blindspot.cli.show import json_line
+from napari_blindspot.cli.wording import in_shell
 from napari_blindspot.config.batch import FolderSettings
 from napari_blindspot.errors import InputError, RunError
 
@@ -38,7 +39,8 @@ def denoise_files(
 
     done = follow(lambda token: denoise_folder_job(folder, settings, out, token))
     facts = {"input": folder, **done.as_dict()}
-    print_lines([json_line(facts)] if json else done.sentences())
+    lines = map(in_shell, done.sentences())
+    print_lines([json_line(facts)] if json else [*lines])
     for one in done.failed if debug else ():
         traceback.print_exception(one.error)
     if done.failed:

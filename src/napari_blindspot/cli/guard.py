@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from napari_blindspot.cli.wording import in_shell
 from napari_blindspot.errors import Cancelled, InputError, sentence_of
 from napari_blindspot.progress import CancelToken
 
@@ -80,11 +81,11 @@ def guarded(command: Callable[[], None], console: Console, *, debug: bool) -> Ex
         with nullcontext() if debug else quiet_libraries():
             command()
     except (Cancelled, KeyboardInterrupt) as error:
-        console.print(str(error) or "Interrupted.")
+        console.print(in_shell(str(error)) or "Interrupted.")
         return Exit.INTERRUPTED
     except Exception as error:
         if debug:
             console.print_exception()
-        console.print(f"Error: {sentence_of(error)}")
+        console.print(f"Error: {in_shell(sentence_of(error))}")
         return Exit.BAD_USE if isinstance(error, InputError) else Exit.FAILED
     return Exit.SUCCESS

@@ -17,6 +17,7 @@ from typing import (
 
 from cyclopts import CoercionError, Group, Parameter
 
+from napari_blindspot.cli.wording import options_named
 from napari_blindspot.config import (
     BudgetSettings,
     CameraSettings,
@@ -76,6 +77,9 @@ _BY_TITLE = {
     title: Group(title, sort_key=order)
     for order, title in enumerate(dict.fromkeys(title for _, title in _TITLES))
 }
+KINDS = tuple(kind for kind, _ in _TITLES)
+"""All classes of settings that options are made of."""
+
 _GROUPS = {kind: _BY_TITLE[title] for kind, title in _TITLES}
 INPUT, OUTPUT = _BY_TITLE["Input"], _BY_TITLE["Output"]
 REPORT = Group("Report", sort_key=len(_BY_TITLE))
@@ -109,7 +113,7 @@ def options_from(kind: type[Settings]) -> Callable[[F], F]:
 def _option(kind: type[Settings], name: str) -> inspect.Parameter:
     field = kind.model_fields[name]
     parameter = Parameter(
-        help=field.description,
+        help=options_named(field.description or ""),
         group=_GROUPS[_defining_class(kind, name)],
         negative=(),
         converter=_converter(field.annotation),

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from napari_blindspot.cli.wording import in_shell
 from napari_blindspot.progress import TITLES
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class EventView:
         self._bars.update(task, completed=event.done, total=event.total)
         if event.message and event.message not in self._said:
             self._said.add(event.message)
-            self._console.print(event.message)
+            self._console.print(in_shell(event.message))
 
     def _begin(self, event: Progress) -> None:
         """Open the bar of a stage and close the one before it.
