@@ -235,7 +235,7 @@ def test_a_channel_of_several_is_shown_by_name_or_number(
         pytest.param("old.png", "exists already", id="existing"),
         pytest.param("p.png --z 8", "choose z from 0 to 7", id="z-outside"),
         pytest.param("p.png --t 1", "choose t from 0 to 0", id="t-outside"),
-        pytest.param("p.png --z=-1", "z=-1", id="negative"),
+        pytest.param("p.png --z=-1", "--z -1 cannot be used", id="negative"),
         pytest.param(
             "p.png --z 1 --region z=2,y=0:8", "both name the plane", id="z-twice"
         ),
@@ -296,12 +296,12 @@ def test_the_hole_of_the_result_is_recorded(tmp_path: Path, capsys: Capture) -> 
     [
         pytest.param(
             "--model student.safetensors --hole 1 1 3",
-            "hole=(1, 1, 3) cannot be given: the model is a student",
+            "--hole 1 1 3 cannot be given: the model is a student",
             id="hole",
         ),
         pytest.param(
             "--model student.safetensors --hole auto",
-            "hole='auto' cannot be given: the model is a student",
+            "--hole auto cannot be given: the model is a student",
             id="auto",
         ),
         pytest.param(
@@ -311,12 +311,12 @@ def test_the_hole_of_the_result_is_recorded(tmp_path: Path, capsys: Capture) -> 
         ),
         pytest.param(
             "--model atbsn.safetensors --uncertainty",
-            "trained by method='atbsn', which knows none",
+            "trained by --method atbsn, which knows none",
             id="uncertainty-of-a-teacher",
         ),
-        pytest.param("--student tiny --uncertainty", "student='tiny'", id="settings"),
+        pytest.param("--student tiny --uncertainty", "--student tiny", id="settings"),
         pytest.param(
-            "--method atbsn --uncertainty", "method='atbsn'", id="method-settings"
+            "--method atbsn --uncertainty", "--method atbsn", id="method-settings"
         ),
     ],
 )
@@ -333,4 +333,4 @@ def test_a_student_notices_another_correction(tmp_path: Path, capsys: Capture) -
     call = ["denoise", "noisy.tif", str(tmp_path / "out.tif"), *words.split(), *CPU]
     assert main(call) == 0
     said = capsys.readouterr().err
-    assert "The model was trained with other settings of fixed_pattern" in said
+    assert "The model was trained with other settings of --fixed-pattern" in said

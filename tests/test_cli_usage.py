@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,8 @@ from napari_blindspot import api
 from napari_blindspot.cli import main
 from napari_blindspot.cli.guard import quiet_libraries
 from napari_blindspot.cli.show import fact_lines
+from napari_blindspot.config import DenoiseSettings, parse_settings
+from napari_blindspot.errors import InputError
 from napari_blindspot.model_file import load_model
 
 if TYPE_CHECKING:
@@ -146,3 +148,50 @@ def test_a_value_beyond_its_limits_is_refused_in_a_sentence(
     assert told.startswith(f"Error: {option}")
     assert "pydantic" not in told
     assert "validation error" not in told
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"steps": -5}, "steps=-5 cannot be used; give a whole number of at least 0, "),
+        ({"steps": "many"}, "steps='many' cannot be used; give a whole number of at "),
+        (
+            {"gain": -2},
+            "gain=-2 cannot be used; give a number above 0, or leave it out",
+        ),
+        ({"gain": float("nan")}, "gain=nan cannot be used; give a number above 0"),
+        ({"strength": 1.7}, "strength=1.7 cannot be used; give a number from 0 to 1."),
+        ({"seed": -1}, "give a whole number of at least 0 and below 2^63."),
+        ({"quality": "slow"}, "give 'fast', 'balanced' or 'best', or leave it out."),
+        ({"channel": 2.5}, "channel=2.5 cannot be used; give a whole number or text"),
+        ({"voxel_size": (1, 2)}, "voxel_size=(1, 2) cannot be used; give 3 values in"),
+        ({"voxel_size": 3}, "voxel_size=3 cannot be used; give several values in a"),
+        ({"uncertainty": "x"}, "uncertainty='x' cannot be used; give true or false."),
+        ({"dark": 5}, "dark=5 cannot be used; give a path, or leave it out."),
+        ({"memory": "lots"}, "memory='lots' cannot be used; give a size such as 2GB"),
+        ({"step": 3}, "step=3 is not a setting; did you mean steps?"),
+        ({"qqq": 3}, "qqq=3 is not a setting; the settings are "),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_with_what_is_allowed(
+    given: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_settings(DenoiseSettings, **given)
+    assert sentence in str(caught.value)
+    assert str(caught.value)[-1] in ".?"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--memory lots", "Error: --memory lots cannot be used; give a size such as"),
+        ("--steps=-5", "Error: --steps -5 cannot be used; give a whole number of at"),
+        ("--threads 0", "Error: --threads 0 cannot be used; give a whole number of"),
+    ],
+)
+def test_the_shell_says_what_is_allowed(
+    words: str, sentence: str, capsys: Capture
+) -> None:
+    assert main(["denoise", "in.tif", "out.ome.zarr", *words.split()]) == 2
+    assert capsys.readouterr().err.startswith(sentence)

@@ -107,9 +107,9 @@ def test_train_takes_several_inputs_from_the_file(
     ("text", "sentence"),
     [
         pytest.param(
-            "stepz: 3", "j.yaml: stepz=3 is not a setting; the settings", id="key"
+            "stepz: 3", "j.yaml: stepz=3 is not a setting; did you mean", id="key"
         ),
-        pytest.param("steps: -3", "j.yaml: steps=-3 cannot be used", id="value"),
+        pytest.param("steps: -3", "j.yaml: steps=-3 cannot be used; give", id="value"),
         pytest.param("steps: 3\nminutes: 1", "j.yaml: the training budget", id="both"),
         pytest.param(
             "steps: [", "j.yaml is no YAML that can be read in line", id="yaml"
