@@ -176,3 +176,17 @@ def test_stacks_that_do_not_fit_end_with_two(
     assert "smoothed is ZYX 8×64×64, but other is YX 32×32" in printed.err
     assert main(["compare", str(files[0])]) == 2
     assert "REFERENCE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("axes", "place"), [("TYX", "at t="), ("ZYX", "at z="), ("TZYX", "at t=")]
+)
+def test_a_plane_is_named_by_the_axes_there_are(
+    axes: str, place: str, rng: np.random.Generator
+) -> None:
+    shape = (2, 2, 32, 32)[4 - len(axes) :]
+    truth = rng.poisson(50, shape).astype(np.float32)
+    found = nb.compare(truth * 1.1, truth, axes=axes, offset=0)
+    (line,) = (one for one in found.sentences() if "plane totals" in one)
+    assert place in line
+    assert ("t=" in line, "z=" in line) == ("T" in axes, "Z" in axes)

@@ -63,13 +63,19 @@ class ChannelQuality:
             "planes_kept": check.planes_kept,
         }
 
-    def sentences(self) -> list[str]:
-        """Return what people want to know, line by line."""
+    def sentences(self, axes: str = "TZYX") -> list[str]:
+        """Return what people want to know, line by line.
+
+        Parameters
+        ----------
+        axes
+            Of the stacks: a plane is named by those of T and Z that they have.
+        """
         lines = [
             *self._errors_in_words(),
             *_resolution_in_words(self.ring, "planes", "Fourier ring correlation"),
             *_resolution_in_words(self.shell, "volume", "Fourier shell correlation"),
-            *self._intensity_in_words(),
+            *self._intensity_in_words(axes),
         ]
         return (
             [f"Channel {self.name}: {line}" for line in lines] if self.name else lines
@@ -93,7 +99,7 @@ class ChannelQuality:
                 f"one of the two"
             )
 
-    def _intensity_in_words(self) -> Iterator[str]:
+    def _intensity_in_words(self, axes: str) -> Iterator[str]:
         check, worst = self.intensity, self.intensity.worst_bin
         what = f"Mean intensity in {len(check.bins)} bins of the {check.bin_by}"
         if worst is None:
@@ -107,17 +113,19 @@ class ChannelQuality:
         if check.worst_ratio is not None:
             ratio = f"{check.worst_ratio:.4f}{self._above()}"
             yield f"Ratio of means farthest from 1: {ratio}"
-        yield self._planes_in_words()
+        yield self._planes_in_words(axes)
 
-    def _planes_in_words(self) -> str:
+    def _planes_in_words(self, axes: str) -> str:
         check = self.intensity
-        t, z = check.plane
+        named = zip("TZ", check.plane, strict=True)
+        where = ", ".join(f"{a.lower()}={i}" for a, i in named if a in axes)
         if check.plane_ratio is None:
             worst = _percent(abs(check.plane_deviation))
-            return f"Mean of a plane off by at most {worst} of the range (t={t}, z={z})"
+            place = f" ({where})" if where else ""
+            return f"Mean of a plane off by at most {worst} of the range{place}"
         return (
             f"Ratio of plane totals farthest from 1: {check.plane_ratio:.4f}"
-            f"{self._above()}, at t={t}, z={z} "
+            f"{self._above()}{f', at {where}' if where else ''} "
             f"({_kept(check.planes_kept, 'within 0.5 %')})"
         )
 
@@ -191,7 +199,7 @@ class Comparison:
         size = "×".join(str(n) for n in self.shape)
         return [
             f"{self.result} against {self.reference}: {self.axes} {size}",
-            *(line for one in self.channels for line in one.sentences()),
+            *(line for one in self.channels for line in one.sentences(self.axes)),
             *self.notes,
         ]
 
