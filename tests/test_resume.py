@@ -25,6 +25,7 @@ from napari_blindspot.errors import (
     OutputExistsError,
     RunError,
 )
+from napari_blindspot.io.run_store import RunStore
 from napari_blindspot.model_file import save_model
 from napari_blindspot.progress import CancelToken, Progress
 
@@ -510,3 +511,14 @@ def test_a_file_of_others_is_no_complete_output(small: Path, tmp_path: Path) -> 
     out.write_bytes(b"precious")
     assert main(["denoise", str(small), str(out), "--steps", "0", "--resume"]) == 2
     assert out.read_bytes() == b"precious"
+
+
+def test_what_a_stopped_training_left_is_said_to_be_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = tmp_path / "out.ome.zarr.partial"
+    RunStore(left / "run")
+    assert main(["info", str(left)]) == 2
+    said = capsys.readouterr().err
+    assert "was left by a run that was stopped before its first block" in said
+    assert "the command that makes out.ome.zarr once more with --resume to go" in said

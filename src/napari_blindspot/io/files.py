@@ -189,6 +189,8 @@ def _check_readable(path: Path) -> None:
 
 def _reader(path: Path) -> Callable[[Path, str], Found]:
     if path.is_dir():
+        if _is_begun_in_training(path):
+            raise _begun(path)
         if is_zarr_folder(path):
             return find_in_zarr_folder
         if is_named_zarr(path):
@@ -208,6 +210,26 @@ def _reader(path: Path) -> Callable[[Path, str], Found]:
         f"{path.name} ends in {suffix or 'nothing'!r}, which is not known; give a TIFF "
         f"({', '.join(TIFF_SUFFIXES)}), a .zarr or .ome.zarr folder, or, with "
         f'pip install "napari-blindspot[formats]", {", ".join(VENDOR_SUFFIXES)}.'
+    )
+
+
+def _is_begun_in_training(path: Path) -> bool:
+    """Return whether a folder is what a run left that ended before its first block."""
+    named = path.name.endswith((".partial", ".partial.run"))
+    return named and not is_zarr_folder(path) and _holds_record(path)
+
+
+def _holds_record(path: Path) -> bool:
+    return path.name.endswith(".run") or is_zarr_folder(path / remote.RUN)
+
+
+def _begun(path: Path) -> InputError:
+    output = path.name.partition(".partial")[0]
+    return InputError(
+        f"{path} was left by a run that was stopped before its first block, so there "
+        f"is nothing to see yet; give the command that makes {output} once more with "
+        f"--resume (resume=True) to go on with it, or with --overwrite "
+        f"(overwrite=True) to begin anew."
     )
 
 
