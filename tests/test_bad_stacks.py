@@ -317,7 +317,7 @@ def test_planes_one_pixel_wide_are_refused_with_their_shape(
 ) -> None:
     with pytest.raises(InputError, match="planes of this stack are 1 x 37 pixels"):
         open_stack(noisy[:, :1], axes="ZYX")
-    with pytest.raises(InputError, match="planes of 1 × 37 pixels are too small"):
+    with pytest.raises(InputError, match="planes of 1 × 37 pixels, but a network"):
         nb.train(noisy, axes="ZYX", region="y=5:6", steps=0)
 
 

@@ -133,3 +133,12 @@ def test_a_mapping_is_the_same_region_in_every_function(
 def test_steps_in_a_mapping_are_refused(noisy: NDArray[np.uint16]) -> None:
     with pytest.raises(InputError, match="no steps"):
         nb.estimate_noise(noisy, axes="ZYX", region={"z": slice(0, 6, 2)})
+
+
+@pytest.mark.parametrize("known", [{}, {"gain": 2, "offset": 100, "read_noise": 1}])
+@pytest.mark.parametrize("part", ["x=0:1", "y=3:7"])
+def test_a_part_too_small_to_train_on_is_refused_in_one_way(
+    part: str, known: dict[str, float], noisy: NDArray[np.uint16]
+) -> None:
+    with pytest.raises(InputError, match="trained on at least 5 a side; choose a lar"):
+        nb.denoise(noisy, axes="ZYX", region=part, **known, **QUICK)

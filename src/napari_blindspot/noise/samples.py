@@ -39,7 +39,7 @@ SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0]) / 6**0.5
 
 _SMOOTHING = 3.0  # px, sigma of the level
 _MARGIN = 2  # px at the border where kernels are cut
-_LEAST_SIDE = 2 * _MARGIN + 1
+LEAST_SIDE = 2 * _MARGIN + 1
 _LEAST_SAMPLES = 100
 _LEAST_KEPT = 8
 _OUTLIER = 4.0  # robust standard deviations
@@ -105,11 +105,11 @@ def high_pass_samples(planes: Sequence[NDArray[Any]], saturation: float) -> Samp
     InputError
         If the planes are too small, or no finite one is among them.
     """
-    small = [plane.shape for plane in planes if min(plane.shape) < _LEAST_SIDE]
+    small = [plane.shape for plane in planes if min(plane.shape) < LEAST_SIDE]
     if small:
         raise InputError(
             f"planes of {small[0][0]} × {small[0][1]} pixels are too small to estimate "
-            f"their noise (at least {_LEAST_SIDE} a side); give gain, offset and "
+            f"their noise (at least {LEAST_SIDE} a side); give gain, offset and "
             f"read_noise of the camera."
         )
     parts = [part for plane in planes if (part := _plane(plane, saturation))]
@@ -195,7 +195,7 @@ def plane_level(
     level, error
         The error is relative; (1, inf) where the plane tells nothing.
     """
-    if min(plane.shape) < _LEAST_SIDE:
+    if min(plane.shape) < LEAST_SIDE:
         return 1.0, float("inf")
     if isinstance(noise, Impulse) and (found := take_out([plane])):
         (plane,) = found.planes

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_blindspot.device import describe_device, pick_device
+from napari_blindspot.errors import InputError
 from napari_blindspot.measure.calibrated import measure_corrected
 from napari_blindspot.measure.fields import noise_fields
 from napari_blindspot.measure.noise_apart import measured_apart
 from napari_blindspot.noise.models import Gaussian
+from napari_blindspot.noise.samples import LEAST_SIDE
 from napari_blindspot.planes import plane_series, resolve_context_axis, usable_context
 from napari_blindspot.progress import Progress
 from napari_blindspot.training.sampling import Source
@@ -59,6 +61,18 @@ class Prepared:
         ]
 
 
+def _check_sides(stacks: Sequence[Stack]) -> None:
+    """Refuse planes that neither tell their noise nor hold a crop around a hole."""
+    for stack in stacks:
+        rows, columns = stack.sizes["Y"], stack.sizes["X"]
+        if min(rows, columns) < LEAST_SIDE:
+            raise InputError(
+                f"{stack.name} has planes of {rows} × {columns} pixels, but a network "
+                f"is trained on at least {LEAST_SIDE} a side; choose a larger region, "
+                f"or give a model= that was trained on a larger part of it."
+            )
+
+
 def prepare(
     stacks: Sequence[Stack],
     settings: TrainSettings,
@@ -69,7 +83,13 @@ def prepare(
 
     `measured` is what `measure_corrected` said of the stacks; by default they are
     measured now.
+
+    Raises
+    ------
+    InputError
+        If the planes of a stack are too small to train on.
     """
+    _check_sides(stacks)
     device = pick_device(settings.device)
     axis = resolve_context_axis(stacks[0], settings.context)
     yield Progress("noise", 0, 1, "steps", "Estimating the noise")
