@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
+import napari_blindspot as nb
 from io_files import Guarded, pixels
 from napari_blindspot.errors import InputError
 from napari_blindspot.io import open_stack
@@ -320,3 +322,12 @@ def test_masked_voxels_have_no_value(dtype: type) -> None:
     )
     whole = open_stack(np.ma.masked_array(values), axes="YX")
     assert whole.dtype == dtype
+
+
+@pytest.mark.parametrize("size", [(-1, 0.2, 0.2), (0, 1, 1), (1, 1, float("nan"))])
+def test_a_voxel_size_is_made_of_positive_numbers(size: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match=r"voxel_size=.* three positive numbers"):
+        nb.VoxelSize(*size)
+    kept = nb.VoxelSize(None, 0.2, 0.2)
+    assert pickle.loads(pickle.dumps(kept)) == kept
+    assert repr(kept) == "VoxelSize(z=None, y=0.2, x=0.2)"

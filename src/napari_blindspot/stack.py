@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -20,12 +20,33 @@ AXES = "TCZYX"
 """The axes a stack may have, in the order in which it has them."""
 
 
-class VoxelSize(NamedTuple):
-    """Distance between voxel centres in µm; None where it is not known."""
-
+class _Sizes(NamedTuple):
     z: float | None = None
     y: float | None = None
     x: float | None = None
+
+
+class VoxelSize(_Sizes):
+    """Distance between voxel centres in µm; None where it is not known.
+
+    Raises
+    ------
+    InputError
+        If a distance is no positive number.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls, z: float | None = None, y: float | None = None, x: float | None = None
+    ) -> Self:
+        """Check the distances."""
+        if not all(n is None or 0 < n < np.inf for n in (z, y, x)):
+            raise InputError(
+                f"voxel_size={(z, y, x)} cannot be used; give three positive numbers z "
+                f"y x in µm, e.g. (0.29, 0.26, 0.26)."
+            )
+        return super().__new__(cls, z, y, x)
 
 
 UNKNOWN_SIZE = VoxelSize()

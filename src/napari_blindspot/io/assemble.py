@@ -58,8 +58,8 @@ def build_stack(
     data, shortcut = with_shortcut(found.pixels, label, order)
     if not data.dtype.isnative:  # a dask array; others are in order by now
         data = data.astype(dtype.newbyteorder("="))
-    z, y, x = (_length(found.spacing, found.axes, letters, axis) for axis in "ZYX")
-    size = VoxelSize(z, y, x)
+    said = (_length(found.spacing, found.axes, letters, axis) for axis in "ZYX")
+    size = VoxelSize(*(n if n and 0 < n < math.inf else None for n in said))
     channels = shape[letters.index("C")] if "C" in letters else 1
     names = found.channel_names
     return Stack(
