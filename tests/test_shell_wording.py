@@ -88,3 +88,15 @@ def test_help_names_options_as_they_are_typed(
     assert "needs --variance-map" in shown
     for name in ("variance_map", "offset_map", "eps_g", "eps_s"):
         assert name not in shown
+
+
+def test_help_of_preview_says_that_it_does_not_train_by_itself(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    main(["preview", "--help"])
+    shown = capsys.readouterr().out
+    assert "Default: no training; the start weights answer." in shown
+    assert "default is balanced" not in shown
+    _, _, panel = shown.partition("Training time (one of the three)")
+    assert panel.index("--quality") < panel.index("--minutes") < panel.index("╰")

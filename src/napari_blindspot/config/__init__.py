@@ -217,7 +217,17 @@ class DenoiseSettings(ModelChoice, PredictSettings):  # type: ignore[misc]
         return self
 
 
-class PreviewSettings(ModelChoice, StrengthSettings):
+class PreviewBudget(BudgetSettings):
+    """How much time the training of a preview may take: none, if none is given."""
+
+    quality: Quality | None = Field(
+        None,
+        description="fast, balanced or best: train first, with network size and time "
+        "that suit the device. Default: no training; the start weights answer.",
+    )
+
+
+class PreviewSettings(PreviewBudget, ModelChoice, StrengthSettings):
     """Which part of a plane is shown denoised, and by which model."""
 
     channel: int | str | None = Field(
