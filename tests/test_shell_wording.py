@@ -100,3 +100,21 @@ def test_help_of_preview_says_that_it_does_not_train_by_itself(
     assert "default is balanced" not in shown
     _, _, panel = shown.partition("Training time (one of the three)")
     assert panel.index("--quality") < panel.index("--minutes") < panel.index("╰")
+
+
+def test_train_prints_what_matters_and_where_the_rest_is(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    stack, model = tmp_path / "stack.tif", tmp_path / "m.safetensors"
+    values = np.random.default_rng(0).poisson(20, (5, 48, 48)).astype(np.uint16)
+    tifffile.imwrite(stack, values, metadata={"axes": "ZYX"}, imagej=True)
+    assert main(["train", str(stack), str(model), "--steps", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["output", str(model)]
+    assert ["steps", "1"] in [line.split() for line in lines]
+    assert len(lines) < 40
+    facts, _, paragraph = "\n".join(lines[:-2]).partition("\n\n")
+    assert "sha256" not in facts
+    assert paragraph.startswith("The method was")
+    assert max(map(len, paragraph.splitlines())) <= 80
+    assert lines[-1] == f"All that is known of it: napari-blindspot info {model}"

@@ -25,7 +25,7 @@ from napari_blindspot.cli.program import (
     print_lines,
     report_facts,
 )
-from napari_blindspot.cli.show import json_line
+from napari_blindspot.cli.show import json_line, trained_lines
 from napari_blindspot.config import DenoiseSettings, Quality, TrainSettings
 from napari_blindspot.config.batch import BatchSettings
 from napari_blindspot.config.keeping import KeepSettings
@@ -165,7 +165,8 @@ def train(
     model = follow(lambda token: api.train_job(sources, settings, token, keep=keep))
     save_model(model, file, overwrite=overwrite)
     remove(state)
-    report_facts({"output": file, **api.describe(file)}, json=json)
+    facts = {"output": file, **api.describe(file)}
+    print_lines([json_line(facts)] if json else trained_lines(facts))
 
 
 @app.command

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from napari_blindspot.cli.usage import PROGRAM
 from napari_blindspot.cli.wording import in_shell
 from napari_blindspot.progress import TITLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from napari_blindspot.progress import Progress, Stage
@@ -119,9 +120,42 @@ def described_lines(facts: Mapping[str, Any]) -> list[str]:
     """Return what a file holds: its facts, and below them the paragraph for a paper."""
     methods = facts.get("methods")
     lines = fact_lines({k: v for k, v in facts.items() if k != "methods"})
-    if not methods:
-        return lines
-    return [*lines, "", *textwrap.wrap(methods, 80, break_on_hyphens=False)]
+    return [*lines, *_paragraph(methods)] if methods else lines
+
+
+def trained_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Return what matters of a model that was trained just now, and where the rest is.
+
+    Parameters
+    ----------
+    facts
+        Those of `api.describe`.
+    """
+    made = facts["provenance"]
+    training = made.get("training", {})
+    short = {
+        "output": facts["path"],
+        "method": facts["method"],
+        "start": made.get("start", {}).get("name"),
+        **{name: training.get(name) for name in _OF_TRAINING},
+        "noise": [_chosen(one, _OF_NOISE) for one in facts["noise"]],
+        "noise_check": [_chosen(one, _OF_CHECK) for one in made.get("noise_check", ())],
+    }
+    more = f"All that is known of it: {PROGRAM} info {facts['path']}"
+    return [*fact_lines(short), *_paragraph(facts["methods"]), "", more]
+
+
+_OF_TRAINING = ("steps", "seconds", "stopped", "held_out_score", "device")
+_OF_NOISE = ("model", "gain", "offset", "read_noise", "sigma", "outliers", "warnings")
+_OF_CHECK = ("fits", "sentence")
+
+
+def _chosen(facts: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: facts[name] for name in names if name in facts}
+
+
+def _paragraph(text: str) -> list[str]:
+    return ["", *textwrap.wrap(text, 80, break_on_hyphens=False)]
 
 
 def fact_lines(facts: Mapping[str, Any]) -> list[str]:
