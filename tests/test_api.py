@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -9,12 +9,22 @@ import tifffile
 
 import napari_blindspot as nb
 from napari_blindspot.api import describe
-from napari_blindspot.config import DenoiseSettings
+from napari_blindspot.config import (
+    CompareSettings,
+    DenoiseSettings,
+    DiagnoseSettings,
+    DistillSettings,
+    OpenSettings,
+    PredictSettings,
+    Settings,
+    TrainSettings,
+)
 from napari_blindspot.errors import InputError, OutputExistsError
 from napari_blindspot.sample import Phantom, nuclei_phantom
 from napari_blindspot.stack import VoxelSize
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari_blindspot.progress import Progress
@@ -204,6 +214,40 @@ def test_every_setting_is_named_in_the_help() -> None:
         if f"``{name}``" not in text and f"`{name}`" not in text
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("function", "settings"),
+    [
+        (nb.train, TrainSettings),
+        (nb.predict, PredictSettings),
+        (nb.distill, DistillSettings),
+        (nb.compare, CompareSettings),
+        (nb.diagnose, DiagnoseSettings),
+        (nb.estimate_noise, OpenSettings),
+    ],
+)
+def test_every_setting_of_a_function_is_named_in_its_docstring(
+    function: Callable[..., Any], settings: type[Settings]
+) -> None:
+    told = f"{function.__doc__} {nb.denoise.__doc__}"
+    if function is not nb.train:  # which refers to those of `denoise`
+        told = str(function.__doc__)
+    names = settings.model_fields
+    assert [name for name in names if f"``{name}``" not in told] == []
+
+
+def test_a_list_of_files_is_one_stack_and_a_list_of_stacks_several(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    paths = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    for path in paths:
+        values = rng.poisson(20, (3, 32, 32)).astype(np.uint16)
+        tifffile.imwrite(path, values, metadata={"axes": "ZYX"}, imagej=True)
+    one = nb.train(paths, steps=0).provenance["sources"]
+    assert [source["axes"] for source in one] == ["TZYX"]
+    several = nb.train(list(map(nb.open_stack, paths)), steps=0).provenance["sources"]
+    assert [source["axes"] for source in several] == ["ZYX", "ZYX"]
 
 
 @pytest.mark.parametrize("side", [16, 17, 23])

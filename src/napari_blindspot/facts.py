@@ -61,9 +61,11 @@ class Result:
     ----------
     image
         The denoised stack in data units, axes of the stack: an array, or a lazy dask
-        array where it was written to a file.
+        array where it was written to a file. float32; with ``dtype="same"`` that of the
+        source.
     uncertainty
-        Posterior standard deviation in data units, like `image`; None if not asked.
+        Posterior standard deviation in data units, like `image`, float32 always; None
+        if not asked.
     model
         The network that made it.
     noise

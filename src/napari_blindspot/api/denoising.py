@@ -51,7 +51,8 @@ def denoise(
     Parameters
     ----------
     source
-        Whatever `open_stack` takes.
+        Whatever `open_stack` takes; a list of files is one stack, each of them a plane
+        or a time point of it.
     out
         ``.ome.zarr``, ``.zarr``, ``.tif`` or ``.ome.tif`` to write, an OME-Zarr also
         at an address such as ``s3://bucket/name.ome.zarr``; default: an array in
@@ -107,7 +108,11 @@ def train(
     Parameters
     ----------
     sources
-        Whatever `open_stack` takes, or a list of `Stack`.
+        Whatever `open_stack` takes, or a list of arrays or `Stack`. A list of paths is
+        one stack, as in `open_stack`: the files of volumes become the time points of
+        one movie, whose neighbour planes may then lie along t. To train on several
+        files as ``napari-blindspot train a.tif b.tif`` does, open each:
+        ``train([open_stack(path) for path in paths])``.
     on_progress, cancel
         As in `denoise`.
     checkpoint, resume, overwrite
@@ -115,9 +120,14 @@ def train(
         end; whether to go on with it if it is there, for the same stacks and settings,
         or to begin anew. Remove it when the model is saved.
     **settings
-        The fields of `config.TrainSettings`. With ``steps=0`` nothing is learnt: the
-        model answers from the start weights, which ``start`` chooses, and a blind
-        filter that is fitted to the stack.
+        The fields of `config.TrainSettings`: those of `denoise` that decide about
+        training (``quality`` or ``minutes`` or ``steps``, ``method``, ``context``,
+        ``hole``, ``train_hole``, ``start``, ``seed``, ``channels``, ``covariance``,
+        ``unknown``, ``stop_gradient`` and those of method blind2grad), how the stack is
+        opened (``axes``, ``voxel_size``, ``channel``, ``scene``, ``region``), what is
+        known of the noise and the camera, and ``device``, ``threads``, ``memory``.
+        With ``steps=0`` nothing is learnt: the model answers from the start weights,
+        which ``start`` chooses, and a blind filter that is fitted to the stack.
 
     Returns
     -------
@@ -157,7 +167,10 @@ def distill(
         As in `denoise`.
     **settings
         The fields of `config.DistillSettings`: ``student`` (``"tiny"``, ``"small"`` or
-        ``"full"``), ``minutes`` or ``steps``, ``seed`` and how the stack is opened.
+        ``"full"``), ``start``, ``minutes`` or ``steps``, ``seed``; how the stack is
+        opened (``axes``, ``voxel_size``, ``channel``, ``scene``, ``region``); its
+        camera (``dark``, ``offset_map``, ``variance_map``, ``gain_map``,
+        ``fixed_pattern``, ``noise_per_plane``); ``device``, ``threads``, ``memory``.
 
     Returns
     -------
@@ -200,7 +213,13 @@ def predict(
         A `distributed.Client`: its workers read the source, which must be a path or
         an address, and write the output, an OME-Zarr.
     **settings
-        The fields of `config.PredictSettings`.
+        The fields of `config.PredictSettings`: ``hole``, ``strength``,
+        ``uncertainty``, ``dtype``, ``overwrite``; how the stack is opened (``axes``,
+        ``voxel_size``, ``channel``, ``scene``, ``region``); its camera (``dark``,
+        ``offset_map``, ``variance_map``, ``gain_map``, ``fixed_pattern``,
+        ``noise_per_plane``); how it goes through the stack (``device``, ``threads``,
+        ``memory``, ``resume``, ``scheduler``, ``workers``); and of models of method
+        blind2grad ``passes``, ``average``, ``combine``.
 
     Returns
     -------

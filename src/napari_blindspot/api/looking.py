@@ -117,7 +117,7 @@ def estimate_noise(source: Any, **settings: Any) -> tuple[NoiseModel, ...]:
         Whatever `open_stack` takes.
     **settings
         The fields of `config.OpenSettings`: ``axes``, ``voxel_size``, ``channel``,
-        ``region``.
+        ``scene``, ``region``.
 
     Returns
     -------
@@ -156,10 +156,10 @@ def diagnose(
         As in `denoise`.
     **settings
         The fields of `config.DiagnoseSettings`: ``axes``, ``voxel_size``,
-        ``channel``, ``region``, and what is known of the camera (``noise``, ``gain``,
-        ``offset``, ``read_noise``, ``sigma``, ``outliers``, ``low_counts``, ``dark``,
-        ``offset_map``, ``variance_map``, ``gain_map``, ``fixed_pattern``,
-        ``noise_per_plane``), which is then held against the stack.
+        ``channel``, ``scene``, ``region``, and what is known of the camera
+        (``noise``, ``gain``, ``offset``, ``read_noise``, ``sigma``, ``outliers``,
+        ``low_counts``, ``dark``, ``offset_map``, ``variance_map``, ``gain_map``,
+        ``fixed_pattern``, ``noise_per_plane``), which is then held against the stack.
 
     Returns
     -------

@@ -41,7 +41,8 @@ def open_stack(
         A path of a TIFF file (plain, ImageJ, OME, BigTIFF, compressed, tiled,
         pyramidal) or of a Zarr or OME-Zarr folder; the address of a Zarr, such as
         ``"s3://bucket/name.ome.zarr"``; a pattern such as ``"plane_*.tif"`` or a list
-        of paths of equal files; a numpy, dask or zarr array, a zarr group, or any
+        of paths of equal files, which become one stack along Z, or T if they have Z; a
+        numpy, dask or zarr array, a zarr group, or any
         array-like with shape, dtype and ``[...]``; a napari Image layer; a `Stack`.
     axes
         Letters out of TCZYX, one per dimension in the order of the *input*, e.g.

@@ -55,7 +55,8 @@ def compare(
     **settings
         The fields of `config.CompareSettings`: ``bin_by`` (``"reference"`` for a
         truth, ``"result"`` for a noisy reference), ``data_range``, ``offset``, and
-        ``axes``, ``voxel_size``, ``channel``, ``region``, which hold for both.
+        ``axes``, ``voxel_size``, ``channel``, ``scene``, ``region``, which hold for
+        both.
 
     Returns
     -------
