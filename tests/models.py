@@ -91,7 +91,7 @@ def tiny_recipes() -> Iterator[None]:
     lessons = StudentRecipe(steps=40, lessons=8, crop=32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_blindspot.training.recipes.RECIPES", table)
-        for room in ("training.distilling", "jobs"):
+        for room in ("training.distilling", "asked"):
             patch.setattr(f"napari_blindspot.{room}.student_recipe", lambda _: lessons)
         patch.setattr("napari_blindspot.training.filters._VOXELS", 60_000)
         yield

@@ -13,12 +13,12 @@ import torch
 
 import napari_blindspot as nb
 from models import random_student, random_teacher
+from napari_blindspot.asked import distill_settings
 from napari_blindspot.config import DenoiseSettings, parse_settings
 from napari_blindspot.errors import InputError
 from napari_blindspot.inference.matching import series_for
 from napari_blindspot.inference.predictor_student import make_predictor
 from napari_blindspot.io import open_sink
-from napari_blindspot.jobs import distill_settings
 from napari_blindspot.joint import together
 from napari_blindspot.progress import run
 from napari_blindspot.stack import Stack

@@ -9,19 +9,22 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_blindspot.config import DistillSettings, ModelChoice, NoiseSettings
+from napari_blindspot.asked import (
+    as_asked,
+    distill_settings,
+    matched,
+    refuse_uncertainty,
+    student_size,
+)
 from napari_blindspot.config.keeping import KeepSettings
-from napari_blindspot.config.students import student_recipe
 from napari_blindspot.device import cpu_threads, fixed_threads, pick_device
 from napari_blindspot.errors import InputError
 from napari_blindspot.facts import Result, provenance_of
-from napari_blindspot.inference.grey_scale import check_grey_scale
 from napari_blindspot.inference.matching import match_channels
 from napari_blindspot.inference.previewing import Previewer, place_of
 from napari_blindspot.io import open_stack
 from napari_blindspot.io.kept_file import KeptFile, check_kept_file
 from napari_blindspot.measure.camera_maps import read_camera
-from napari_blindspot.measure.channels import measure_channels
 from napari_blindspot.methods import get_method
 from napari_blindspot.model_file import load_model
 from napari_blindspot.progress import CancelToken, Job, Progress, run
@@ -33,7 +36,6 @@ from napari_blindspot.streaming.record import RecordKeeper, recorded
 from napari_blindspot.streaming.result import Found, check_outputs, write_result
 from napari_blindspot.training.checkpoint import is_state
 from napari_blindspot.training.distilling import distill
-from napari_blindspot.training.holes import as_learnt, found_holes
 from napari_blindspot.training.learning import learn
 
 if TYPE_CHECKING:
@@ -44,12 +46,13 @@ if TYPE_CHECKING:
 
     from napari_blindspot.config import (
         DenoiseSettings,
+        DistillSettings,
         LookSettings,
+        ModelChoice,
         OpenSettings,
         PredictSettings,
         TrainSettings,
     )
-    from napari_blindspot.config.students import StudentSize
     from napari_blindspot.location import Location
     from napari_blindspot.measure.camera_maps import CameraMaps
     from napari_blindspot.model import Model
@@ -59,9 +62,6 @@ if TYPE_CHECKING:
     from napari_blindspot.training.watching import Watch
 
 
-_ONE_FOR_ALL = (
-    "The model knows one channel: its scale and noise are used for every channel"
-)
 _AS_BEFORE = "The network of the earlier run is used as it was"
 
 
@@ -103,7 +103,7 @@ def denoise_job(
                 "taught",
                 lambda keep: _taught(chosen, stack, settings, camera, cancel, keep),
             )
-        _refuse_uncertainty(model, settings)
+        refuse_uncertainty(model, settings)
         result = yield from write_result(model, found, out)
     return result if model is chosen else replace(result, teacher=chosen)
 
@@ -144,7 +144,7 @@ def _chosen(
     """Train a model or read one, as the settings say."""
     if settings.model is None:
         return (yield from learn([stack], settings, camera, cancel, watch, keep=keep))
-    model = yield from _matched(load_model(settings.model), stack)
+    model = yield from matched(load_model(settings.model), stack)
     return (yield from as_asked(model, stack, settings))
 
 
@@ -234,8 +234,8 @@ def predict_job(
     yield from tell(stack)
     camera = read_camera(settings)
     cancel = cancel or CancelToken()
-    model = yield from _matched(model, stack)
-    _refuse_uncertainty(model, settings)
+    model = yield from matched(model, stack)
+    refuse_uncertainty(model, settings)
     model = yield from as_asked(model, stack, settings)
     with recorded(out, stack, settings) as record:
         found = Found(stack, settings, camera, record, cancel, source, client)
@@ -263,102 +263,12 @@ def predict_lazily(
             "or client can be given; leave lazy out to write a file."
         )
     stack = open_with(source, settings)
-    model = run(_matched(model, stack))
-    _refuse_uncertainty(model, settings)
+    model = run(matched(model, stack))
+    refuse_uncertainty(model, settings)
     model = run(as_asked(model, stack, settings))
     image, std = lazy_result(model, stack, settings, read_camera(settings))
     provenance = provenance_of(model, stack, settings)
     return Result(image, std, model, model.noise, provenance=provenance)
-
-
-def _matched(model: Model, stack: Stack) -> Job[Model]:
-    """Return the model with a scale and a noise model for every channel.
-
-    Raises
-    ------
-    InputError
-        If the model does not fit the channels or the grey values of the stack.
-    """
-    if model.n_channels < stack.sizes["C"] and model.n_channels == 1:
-        yield Progress("open", 1, 1, "steps", _ONE_FOR_ALL)
-    model = match_channels(model, stack)
-    check_grey_scale(model, stack)
-    return model
-
-
-def _refuse_uncertainty(model: Model, settings: PredictSettings) -> None:
-    if settings.uncertainty and not model.has_uncertainty:
-        who = (
-            "the model is a student, which answers without one"
-            if model.is_student
-            else f"the model was trained by method={model.method!r}, which knows none"
-        )
-        raise InputError(
-            f"uncertainty=True cannot be given: {who}; use a model of "
-            f"method='bayesian' itself (student='none'), or leave uncertainty out."
-        )
-
-
-def as_asked(
-    model: Model, stack: Stack, settings: LookSettings | ModelChoice
-) -> Job[Model]:
-    """Return the model that answers behind the hole, and as often, as is asked for.
-
-    Raises
-    ------
-    InputError
-        If the model has no such choice.
-    """
-    hole = settings.hole
-    model = model.asked(settings)
-    if hole is None:
-        return model
-    if not model.has_hole:
-        why = (
-            "the model is a student, which sees every voxel; use the model of its "
-            "teacher"
-            if model.is_student
-            else f"the model was trained by method={model.method!r}, which has no "
-            f"blind spot; use a model of another method"
-        )
-        raise InputError(f"hole={hole!r} cannot be given: {why}, or leave hole out.")
-    if hole != "auto":
-        return model.at_hole(hole)
-    channels = measure_channels([stack], NoiseSettings())
-    found = as_learnt(found_holes([stack], channels, answer=model.answer), model)
-    yield Progress("open", 1, 1, "steps", found.sentence)
-    return model.at_hole(found.result)
-
-
-def student_size(model: Model, settings: ModelChoice) -> StudentSize | None:
-    """Return which student denoises, None for the model itself."""
-    if settings.student == "none" or (settings.student is None and model.is_student):
-        return None
-    if settings.student is not None:
-        return settings.student
-    if not get_method(model.method).taught or settings.model is not None:
-        return None
-    if settings.steps == 0:  # nothing is learnt, by no network
-        return None
-    return "small" if pick_device(settings.device).type == "cpu" else "full"
-
-
-def distill_settings(settings: ModelChoice, size: StudentSize) -> DistillSettings:
-    """Return how the student of a run is taught: the size, the rest as in the run.
-
-    It is not taught for longer, or for more steps, than its teacher may be trained. It
-    starts warm unless the run was to start cold.
-    """
-    shared = set(DistillSettings.model_fields) & set(ModelChoice.model_fields)
-    own = {"student", "minutes", "steps", "start"}
-    kept = settings.model_dump(include=shared - own)
-    usual = student_recipe(pick_device(settings.device).type)
-    if settings.minutes is not None and settings.minutes < usual.minutes:
-        kept["minutes"] = settings.minutes
-    if settings.steps is not None:  # in steps again, so that a seed gives one student
-        kept["steps"] = max(1, min(settings.steps, usual.steps))
-    start = "cold" if settings.start == "cold" else "warm"
-    return DistillSettings(student=size, start=start, **kept)
 
 
 def preview_plane(

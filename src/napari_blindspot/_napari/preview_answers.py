@@ -275,7 +275,7 @@ class Answers:
         for (other, its_settings, its_stack), previewer in self._made:
             if other is model and its_stack is stack and its_settings == settings:
                 return previewer
-        from napari_blindspot.jobs import as_asked
+        from napari_blindspot.asked import as_asked
 
         turned = model
         if not model.is_student:
