@@ -450,6 +450,6 @@ def test_the_shell_denoises_and_refuses(
     assert (facts["steps_train"], facts["hole"]) == (5, None)
     assert tifffile.imread(out).shape == phantom.noisy.shape
     assert main([*asked, "--steps", "5", "--uncertainty"]) != 0
-    assert "uncertainty=True cannot be given with method='blind2grad'" in (
+    assert "--uncertainty cannot be given with --method blind2grad" in (
         capsys.readouterr().err
     )

@@ -359,7 +359,7 @@ def test_the_worst_plane_is_named() -> None:
     assert check.plane == (0, 2)
     assert check.plane_ratio == pytest.approx(1.02)
     assert check.n_planes == 4
-    assert any("t=0, z=2 (not within 0.5 %)" in line for line in found.sentences())
+    assert any("at z=2 (not within 0.5 %)" in line for line in found.sentences())
 
 
 def test_binning_by_the_result_avoids_regression_to_the_mean() -> None:
