@@ -66,8 +66,8 @@ def pretrain(args: argparse.Namespace) -> None:
             score = exam(training.average)
             print(f"{said - began:7.0f} s  step {step}  exam {score:.4f}", flush=True)
     training.save(state)
-    path = write_start(args.out, args.name, training, exam)
-    print(f"{path}: exam {exam(training.average):.4f} after {training.step} steps")
+    made = write_start(args.out, args.name, training, exam).facts
+    print(f"{args.name}: exam {made['exam']:.4f} after {training.step} steps")
 
 
 def parse() -> argparse.Namespace:

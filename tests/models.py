@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -82,12 +82,16 @@ TINY = Recipe(
 """Of a network for tests of what happens around a training, not of its result."""
 
 
+def _whatever_budget(recipe: Recipe | MaskedRecipe) -> dict[str, Any]:
+    return {
+        device: dict.fromkeys(("fast", "balanced"), recipe) for device in ("cpu", "gpu")
+    }
+
+
 @contextmanager
 def tiny_recipes() -> Iterator[None]:
     """Train a small network on small crops, whatever the budget; and small students."""
-    table = {
-        device: dict.fromkeys(("fast", "balanced"), TINY) for device in ("cpu", "gpu")
-    }
+    table = _whatever_budget(TINY)
     lessons = StudentRecipe(steps=40, lessons=8, crop=32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_blindspot.training.recipes.RECIPES", table)
@@ -108,10 +112,7 @@ TINY_MASKED = MaskedRecipe(
 @contextmanager
 def tiny_masked_recipes() -> Iterator[None]:
     """Train a small masked network on small crops, whatever the budget."""
-    table = {
-        device: dict.fromkeys(("fast", "balanced"), TINY_MASKED)
-        for device in ("cpu", "gpu")
-    }
+    table = _whatever_budget(TINY_MASKED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_blindspot.training.recipes.MASKED_RECIPES", table)
         yield

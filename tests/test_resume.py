@@ -487,17 +487,20 @@ def test_a_job_that_is_started_again_when_it_is_done_ends_well(
     assert digest(tmp_path / name) == made
 
 
-@pytest.mark.parametrize("change", ["strength", "uncertainty", "source", "model"])
+@pytest.mark.parametrize(
+    "change", ["strength", "uncertainty", "source", "model", "start"]
+)
 def test_a_complete_output_of_another_run_is_refused(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
 ) -> None:
     model = save_model(random_teacher(), tmp_path / "m.safetensors")
     out = tmp_path / "out.tif"
-    words = ["denoise", str(small), str(out), "--model", str(model), "--resume"]
+    by = ["--start", "--steps", "0"] if change == "start" else ["--model"]
+    words = ["denoise", str(small), str(out), by[0], str(model), *by[1:], "--resume"]
     assert main([*words, "--threads", "1"]) == 0
     if change == "source":
         tifffile.imwrite(small, tifffile.imread(small)[::-1], imagej=True)
-    elif change == "model":
+    elif change in ("model", "start"):
         save_model(random_teacher(seed=6), model, overwrite=True)
     options = {"strength": ["--strength", "0.5"], "uncertainty": ["--uncertainty"]}
     made = out.read_bytes()

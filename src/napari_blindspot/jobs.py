@@ -24,6 +24,7 @@ from napari_blindspot.inference.matching import match_channels
 from napari_blindspot.inference.previewing import Previewer, place_of
 from napari_blindspot.io import open_stack
 from napari_blindspot.io.kept_file import KeptFile, check_kept_file
+from napari_blindspot.io.outputs import is_there
 from napari_blindspot.measure.camera_maps import read_camera
 from napari_blindspot.methods import get_method
 from napari_blindspot.model_file import load_model
@@ -33,7 +34,12 @@ from napari_blindspot.streaming.crew import check_crew
 from napari_blindspot.streaming.identity import source_fingerprint
 from napari_blindspot.streaming.lazy import lazy_result
 from napari_blindspot.streaming.record import RecordKeeper, recorded
-from napari_blindspot.streaming.result import Found, check_outputs, write_result
+from napari_blindspot.streaming.result import (
+    Found,
+    check_outputs,
+    is_finished,
+    write_result,
+)
 from napari_blindspot.training.checkpoint import is_state
 from napari_blindspot.training.distilling import distill
 from napari_blindspot.training.learning import learn
@@ -213,6 +219,13 @@ def distill_job(
     stack = open_with(source, settings)
     yield from tell(stack)
     return (yield from distill(model, stack, settings, cancel or CancelToken()))
+
+
+def is_complete(source: Any, settings: DenoiseSettings, out: Location) -> bool:
+    """Return whether an earlier run, with the same settings, has left nothing to do."""
+    if settings.overwrite or not is_there(out):
+        return False
+    return is_finished(out, open_with(source, settings), settings)
 
 
 def predict_job(

@@ -18,6 +18,7 @@ from napari_blindspot.jobs import (
     check_keeping,
     denoise_job,
     distill_job,
+    is_complete,
     predict_job,
     train_job,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "distill",
     "distill_job",
     "estimate_noise",
+    "is_complete",
     "predict",
     "predict_job",
     "preview",

@@ -83,7 +83,7 @@ def denoise(
     from napari_blindspot import api
     from napari_blindspot.io import uncertainty_path
 
-    if settings.resume and _is_complete(source, settings, out):
+    if settings.resume and api.is_complete(source, settings, out):
         report_facts({"output": out, "kept": _COMPLETE}, json=json)
         return
     result = follow(lambda token: api.denoise_job(source, settings, out, token))
@@ -97,17 +97,6 @@ def denoise(
         },
         json=json,
     )
-
-
-def _is_complete(source: Any, settings: DenoiseSettings, out: Location) -> bool:
-    """Return whether an earlier run, with the same settings, has left nothing to do."""
-    from napari_blindspot.io.outputs import is_there
-    from napari_blindspot.jobs import open_with
-    from napari_blindspot.streaming.result import is_finished
-
-    if settings.overwrite or not is_there(out):
-        return False
-    return is_finished(out, open_with(source, settings), settings)
 
 
 @app.command(usage="Usage: napari-blindspot train [OPTIONS] INPUT... MODEL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 _JOB_FILE = re.compile(r"\S+\.ya?ml: ")
 _TWICE = re.compile(r"(--[^()]+?) \(\1\)")
@@ -20,11 +21,7 @@ def in_shell(sentence: str) -> str:
     """
     if _JOB_FILE.match(sentence):
         return sentence
-    names = setting_names()
-    first = "|".join(name for name in names if len(name) == 1)
-    longer = "|".join(name for name in names if len(name) > 1)
-    given = rf"(?:^({first})|(?<![\w.\-'\"/=])({longer}))=({_VALUE})"
-    said = re.sub(given, _option, sentence)
+    said = _given().sub(_option, sentence)
     return _TWICE.sub(r"\1", options_named(said))
 
 
@@ -33,8 +30,23 @@ def options_named(text: str) -> str:
 
     A name of one word may be a word of the sentence, and stays.
     """
+    return _named().sub(_dashed, text)
+
+
+@cache
+def _given() -> re.Pattern[str]:
+    """Return what finds settings with values; those of one letter at the start."""
+    names = setting_names()
+    first = "|".join(name for name in names if len(name) == 1)
+    longer = "|".join(name for name in names if len(name) > 1)
+    return re.compile(rf"(?:^({first})|(?<![\w.\-'\"/=])({longer}))=({_VALUE})")
+
+
+@cache
+def _named() -> re.Pattern[str]:
+    """Return what finds settings whose names cannot be words of a sentence."""
     names = "|".join(name for name in setting_names() if "_" in name)
-    return re.sub(rf"(?<![\w.\-'\"/=])({names})(?![\w\-'\"/=]|\.\w)", _dashed, text)
+    return re.compile(rf"(?<![\w.\-'\"/=])({names})(?![\w\-'\"/=]|\.\w)")
 
 
 def setting_names() -> list[str]:

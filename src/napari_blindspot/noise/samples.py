@@ -40,6 +40,8 @@ SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0]) / 6**0.5
 _SMOOTHING = 3.0  # px, sigma of the level
 _MARGIN = 2  # px at the border where kernels are cut
 LEAST_SIDE = 2 * _MARGIN + 1
+"""Pixels a side that a plane must have to tell its noise."""
+
 _LEAST_SAMPLES = 100
 _LEAST_KEPT = 8
 _OUTLIER = 4.0  # robust standard deviations

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import save
 
@@ -69,7 +70,7 @@ def make_network(name: str) -> BlindSpotNetwork | StudentNetwork:
     return network
 
 
-def write_start(folder: Path, name: str, training: Pretraining, exam: Exam) -> Path:
+def write_start(folder: Path, name: str, training: Pretraining, exam: Exam) -> Shipped:
     """Write the averaged weights in half precision, and enter them in the index.
 
     Parameters
@@ -86,20 +87,19 @@ def write_start(folder: Path, name: str, training: Pretraining, exam: Exam) -> P
 
     Returns
     -------
-    Path
-        The file.
+    Shipped
+        Its entry in the index.
     """
     content = save(half_weights(training.average))
-    path = folder / f"{name}.safetensors"
-    path.write_bytes(content)
-    score, of_first = exam(training.average), exam(training.average, FIRST_OF_EXAM)
+    (folder / f"{name}.safetensors").write_bytes(content)
+    losses = exam.losses(training.average)
     facts: dict[str, Any] = {
         "steps": training.step,
         "plan": asdict(training.plan),
         "begun_with": training.begun,
-        "exam": round(score, 4),
-        "exam_recordings": len(exam.parts),
-        "exam_of_first": round(of_first, 4),
+        "exam": round(float(np.mean(losses)), 4),
+        "exam_recordings": len(losses),
+        "exam_of_first": round(float(np.mean(losses[:FIRST_OF_EXAM])), 4),
         "napari_blindspot": __version__,
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),
@@ -116,7 +116,7 @@ def write_start(folder: Path, name: str, training: Pretraining, exam: Exam) -> P
         for one in sorted([*others, entry], key=lambda one: one.name)
     ]
     (folder / "index.json").write_text(json.dumps(listed, indent=1) + "\n")
-    return path
+    return entry
 
 
 def half_weights(network: nn.Module) -> dict[str, Tensor]:

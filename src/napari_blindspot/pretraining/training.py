@@ -280,8 +280,11 @@ class Exam:
             crops = episode.draw(np.random.default_rng(number), _EXAM_CROPS)
             self.parts.append((episode, crops.on(device)))
 
-    def __call__(self, network: nn.Module, first: int | None = None) -> float:
-        """Return the mean loss of a network, on the first few recordings or all."""
+    def __call__(self, network: nn.Module) -> float:
+        """Return the mean loss of a network."""
+        return float(np.mean(self.losses(network)))
+
+    def losses(self, network: nn.Module) -> list[float]:
+        """Return the loss of a network on every recording."""
         with torch.no_grad():
-            losses = [float(loss_of(network, *part)) for part in self.parts[:first]]
-        return float(np.mean(losses))
+            return [float(loss_of(network, *part)) for part in self.parts]

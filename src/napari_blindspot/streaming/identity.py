@@ -80,7 +80,8 @@ def run_digest(settings: Settings, source: Mapping[str, Any]) -> str:
     named = {
         name: (state.st_size, state.st_mtime_ns)
         for name, given in settings
-        if isinstance(given, Path) and (state := _state(given)) is not None
+        if (isinstance(given, Path) or name == "start")  # which may be a word
+        and (state := _state(Path(given))) is not None
     }
     facts = {"settings": settings_identity(settings), "source": source, "files": named}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

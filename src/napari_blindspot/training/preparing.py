@@ -69,7 +69,7 @@ def _check_sides(stacks: Sequence[Stack]) -> None:
             raise InputError(
                 f"{stack.name} has planes of {rows} × {columns} pixels, but a network "
                 f"is trained on at least {LEAST_SIDE} a side; choose a larger region, "
-                f"or give a model= that was trained on a larger part of it."
+                f"or a model that was trained on a larger part of it."
             )
 
 
